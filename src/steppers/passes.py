@@ -21,12 +21,12 @@ Taken: TypeAlias = Mapping[Value, bool | None]  # decided host conditions; None:
 
 def reach(roots: Iterable[Value], stop: frozenset[Value] = frozenset()) -> list[Value]:
     """Everything that the roots are computed from, themselves included, in order."""
-    found: set[Value] = set()
+    found: dict[Value, None] = {}  # a set would give the inputs in another order each time
     stack = list(roots)
     while stack:
         value = stack.pop()
         if value not in found:
-            found.add(value)
+            found[value] = None
             stack.extend(() if value in stop else value.operands())
     inputs = [v for v in found if v.is_input]
     return inputs + sorted((v for v in found if not v.is_input), key=lambda v: v.index)
@@ -133,10 +133,20 @@ class Selection:
     shared: list[tuple[Value, tuple[Any, ...]]]  # global values, once for all tensors of a row
     steps: list[Step]  # value, operands, what no later step needs
     stores: dict[str, Any]
-    totals: list[tuple[Value, Any]]
+    ends: list[tuple[Value, tuple[Any, ...]]]  # what the pass is cut at, with its operands
     reads: frozenset[str]
     whole: bool  # a reduction, matrix op or random word: tensors must not be split
     fused: list[Step] | None = None
+
+    @property
+    def totals(self) -> list[tuple[Value, Any]]:
+        """The totals among the ends, with what each sums."""
+        return [(value, args[0]) for value, args in self.ends if value.kind == "total"]
+
+    @property
+    def roots(self) -> list[Any]:
+        """What the steps are there for: what is stored, and the operands of the ends."""
+        return [*self.stores.values(), *(arg for _, args in self.ends for arg in args)]
 
 
 def resolve(value: Any, taken: Taken) -> Any:
@@ -179,7 +189,7 @@ def select(each: Pass, outputs: Iterable[Value], taken: Taken) -> Selection:
     stores = {n: v for n, v in stores.items() if not (isinstance(v, Value) and v.name == n
                                                       and v.is_input)}  # fmt: skip
     asked = needed(outputs, taken)
-    totals = [(v, _side(v.args[0], taken)) for v in each.ends if v.kind == "total" and v in asked]
+    ends = [(v, tuple(_side(a, taken) for a in v.args)) for v in each.ends if v in asked]
     order: dict[Value, tuple[Any, ...]] = {}
 
     def visit(value: Any) -> None:
@@ -192,22 +202,22 @@ def select(each: Pass, outputs: Iterable[Value], taken: Taken) -> Selection:
             visit(arg)
         order[value] = args
 
-    for root in [*stores.values(), *(arg for _, arg in totals)]:
+    roots = [*stores.values(), *(arg for _, args in ends for arg in args)]
+    for root in roots:
         visit(root)
     shared = [(v, a) for v, a in order.items() if v.extent == GLOBAL]
     steps = [(v, a) for v, a in order.items() if v.extent != GLOBAL]
-    kept = {v for v in [*stores.values(), *(arg for _, arg in totals)] if isinstance(v, Value)}
+    kept = {v for v in roots if isinstance(v, Value)}
     tensors = [v for v, _ in steps] + [
         a for _, args in steps for a in args if isinstance(a, Value) and a.is_input
     ]
-    tensors += [arg for _, arg in totals if isinstance(arg, Value)]
+    tensors += [arg for _, args in ends for arg in args if isinstance(arg, Value)]
     whole = any(v.kind in ("reduce", "matrix", "random") or v.extent not in (FULL, HOST, GLOBAL)
                 for v in tensors)  # fmt: skip
     read = {a.name for _, args in steps for a in args if isinstance(a, Value) and a.is_input}
-    read |= {v.name for v in [*stores.values(), *(a for _, a in totals)]
-             if isinstance(v, Value) and v.is_input}  # fmt: skip
+    read |= {v.name for v in kept if v.is_input}
     steps = _last_uses([Step(v, a) for v, a in steps], kept)
-    return Selection(shared, steps, stores, totals, frozenset(read), whole)
+    return Selection(shared, steps, stores, ends, frozenset(read), whole)
 
 
 def _last_uses(steps: list[Step], kept: set[Value]) -> list[Step]:
@@ -224,8 +234,7 @@ def _last_uses(steps: list[Step], kept: set[Value]) -> list[Step]:
 def fused(selection: Selection) -> list[Step]:
     """The steps with x = c * b; a + x as one: a scaled addition, where nothing else needs x."""
     if selection.fused is None:
-        kept = {v for v in [*selection.stores.values(), *(a for _, a in selection.totals)]
-                if isinstance(v, Value)}  # fmt: skip
+        kept = {v for v in selection.roots if isinstance(v, Value)}
         uses = Counter(a for step in selection.steps for a in step.args if isinstance(a, Value))
         products = {
             step.value: step
