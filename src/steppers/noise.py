@@ -31,12 +31,15 @@ def _mix_tensor(x: Tensor) -> Tensor:
     return x ^ (x >> 15)
 
 
-def bits(x: Tensor, seed: float, t: float, number: float, draw: int) -> Tensor:
-    """32 random bits for every element of x, as int64 in [0, 2**32), shaped like x."""
+def bits(x: Tensor, seed: float, t: float, number: float, draw: int, start: int = 0) -> Tensor:
+    """32 random bits for every element of x, as int64 in [0, 2**32), shaped like x.
+
+    The elements of x are those from `start` on of the whole tensor, in row-major order.
+    """
     key = 0
     for word in (int(seed), int(t), int(number), draw):
         key = mix((key ^ word) & _MASK)
-    index = torch.arange(x.numel(), device=x.device).view(x.shape)
+    index = torch.arange(start, start + x.numel(), device=x.device).view(x.shape)
     hashed = _mix_tensor(_mix_tensor(index & _MASK) ^ key)
     return _sharded_as(x, hashed) if hasattr(x, "device_mesh") else hashed
 

@@ -66,32 +66,52 @@ def shape_of(slot: Initialiser, p: Tensor) -> tuple[int, ...]:
     return (*p.shape[:-2], *(sizes[axis] for axis in SHAPES[slot.shape]))
 
 
-def dtype_of(slot: Initialiser, p: Tensor) -> torch.dtype:
-    """The dtype of a new slot: p's, or for one number float32 (float64 for float64 p)."""
+def dtype_of(slot: Initialiser, p: Tensor, asked: torch.dtype | None = None) -> torch.dtype:
+    """The dtype of a new slot: the one asked for, else p's; of a complex p that of its parts.
+
+    One number is float32 whatever is asked, or float64 for float64 p.
+    """
     if slot.shape != "scalar":
-        return p.dtype
+        return (asked.to_complex() if p.is_complex() else asked) if asked else p.dtype
     wide = p.dtype in (torch.float64, torch.complex128)
     return torch.float64 if wide else torch.float32
 
 
-def make(slot: Initialiser, p: Tensor, hypers: Mapping[str, object], host: bool) -> Tensor:
+def make(
+    slot: Initialiser,
+    p: Tensor,
+    hypers: Mapping[str, object],
+    host: bool,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """A new slot for p: same dtype, device, strides and sharding as p where it has p's shape.
 
-    A scalar slot is a 0-dim float32 (float64 for float64 p) tensor, on the CPU if `host`. Where
-    gradients are enabled they flow back to p from its copy, and to a hyper that is a tensor.
+    A tensor may be asked for in another dtype (for complex p that of its parts). A scalar slot is a
+    0-dim float32 (float64 for float64 p) tensor, on the CPU if `host`. Where gradients are enabled
+    they flow back to p from its copy, and to a hyper that is a tensor.
     """
+    dtype = dtype_of(slot, p, dtype)
     if slot.fill == COPY:
-        return p.clone(memory_format=torch.preserve_format)
+        return p.to(dtype, copy=True, memory_format=torch.preserve_format)
     hyper = slot.hyper()
     value: Any = hypers[hyper] if hyper else slot.fill
     if slot.shape == "scalar":
         device = torch.device("cpu") if host else p.device
-        return _filled(torch.zeros((), dtype=dtype_of(slot, p), device=device), value)
+        return _filled(torch.zeros((), dtype=dtype, device=device), value)
     if slot.shape == "p":
-        return _filled(torch.zeros_like(p), value)
+        return _filled(torch.zeros_like(p, dtype=dtype), value)
     if type(p) in (Tensor, torch.nn.Parameter):
-        return _filled(p.new_zeros(shape_of(slot, p)), value)
-    return _filled(torch.zeros_like(_reduced_like(slot, p.detach())), value)
+        return _filled(p.new_zeros(shape_of(slot, p), dtype=dtype), value)
+    return _filled(torch.zeros_like(_reduced_like(slot, p.detach()), dtype=dtype), value)
+
+
+def low_of(slot: Initialiser, high: Tensor, p: Tensor, hypers: Mapping[str, object]) -> Tensor:
+    """What rounding to its dtype lost of a new tensor slot; zeros for numbers that fit."""
+    low = torch.zeros_like(high)
+    if slot.fill == COPY or slot.hyper():
+        wide = torch.float64 if high.dtype in (torch.float32, torch.complex64) else torch.float32
+        low.copy_(make(slot, p, hypers, host=False, dtype=wide) - high)
+    return low
 
 
 def _filled(x: Tensor, value: float | Tensor) -> Tensor:

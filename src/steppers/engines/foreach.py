@@ -6,15 +6,17 @@ value is freed or overwritten at its last use, so that a step needs little memor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..passes import Selection, Step, fused
 from ..tracing import Value
-from .batch import CHOOSING, Batch, call, compute_dtype, numeric, operand, read, summed
+from . import storage
+from .batch import CHOOSING, Batch, call, compute_dtype, numeric, operand, summed
+from .storage import Place
 
 # Elements in a block. AdamW on ResNet-50's shapes, 2 cores, float32, took 67 ms with 2**17, 55 with
 # 2**18 and 45 with 2**20, where its temporaries are 0.08 of the parameters' bytes; SGD 14, 12
@@ -23,7 +25,23 @@ BLOCK = {"cpu": 1 << 20}
 GPU_BLOCK = 1 << 24
 
 List: TypeAlias = list[Tensor]
-Columns: TypeAlias = dict[str, List]
+Columns: TypeAlias = dict[str, list[Place]]
+
+
+class Block(NamedTuple):
+    """What is walked at once: tensors, or flat slices of them, and how they are stored."""
+
+    places: Columns
+    dtype: torch.dtype  # of the arithmetic
+
+    def tensors(self, name: str) -> List:
+        """The stored tensors of a name; of a pair the high parts."""
+        return [at.high for at in self.places[name]]
+
+    def plain(self, name: str) -> bool:
+        """True for a name that is rounded to the nearest."""
+        form = self.places[name][0].format
+        return form is None or form.rounding == "nearest"
 
 
 def run(batch: Batch, phase: int) -> dict[Value, List]:
@@ -32,13 +50,14 @@ def run(batch: Batch, phase: int) -> dict[Value, List]:
     for (row, *_), members in _alike(batch).items():
         selection = batch.selection(phase, row)
         names = [n for n in batch.tensors if n in selection.reads | set(selection.stores) | {"p"}]
-        dtype = compute_dtype(batch.tensors["p"][members[0]])
+        dtype = compute_dtype(batch.tensors["p"][members[0]], batch.formats)
         scalars = batch.scalars(selection, row, dtype)
-        for block in _blocks(batch, members, names, selection.whole):
+        for places in _blocks(batch, members, names, selection.whole):
+            block = Block(places, dtype)
             env, home = _evaluate(batch, selection, dict(scalars), block)
             for total, arg in selection.totals:
-                sums = [summed(x, p) for x, p in zip(*_lists(env, arg, block["p"]), strict=True)]
-                partial.setdefault(total, []).extend(sums)
+                pairs = zip(*_lists(env, arg, block.tensors("p")), strict=True)
+                partial.setdefault(total, []).extend(summed(x, p) for x, p in pairs)
             _store(selection, env, block, home)
     return partial
 
@@ -59,55 +78,58 @@ def _blocks(batch: Batch, members: list[int], names: list[str], whole: bool) -> 
     block: Columns = {name: [] for name in names}
     filled = 0
     for i in members:
-        tensors = {name: batch.tensors[name][i] for name in names}
-        for piece in _pieces(tensors, limit, whole):
-            size = piece["p"].numel()
+        places = {name: storage.place(batch, name, i) for name in names}
+        for piece in _pieces(places, limit, whole):
+            size = piece["p"].high.numel()
             if filled and filled + size > limit:
                 yield block
                 block, filled = {name: [] for name in names}, 0
-            for name, x in piece.items():
-                block[name].append(x)
+            for name, at in piece.items():
+                block[name].append(at)
             filled += max(size, 1)
     if filled:
         yield block
 
 
-def _pieces(tensors: dict[str, Tensor], limit: int, whole: bool) -> Iterator[dict[str, Tensor]]:
+def _pieces(places: dict[str, Place], limit: int, whole: bool) -> Iterator[dict[str, Place]]:
     """The tensors of one parameter, in flat slices if they are large, dense and laid out alike."""
-    p = tensors["p"]
-    size = p.numel()
-    if whole or size <= limit or not _flat(tensors):
-        yield tensors
+    size = places["p"].high.numel()
+    if whole or size <= limit or not _flat(places.values()):
+        yield places
         return
-    flat = {name: x.as_strided((size,), (1,)) for name, x in tensors.items()}
+    flat = {name: storage.laid_flat(at) for name, at in places.items()}
     for start in range(0, size, limit):
-        yield {name: x[start : start + limit] for name, x in flat.items()}
+        yield {name: storage.sliced(at, start, limit) for name, at in flat.items()}
 
 
-def _flat(tensors: dict[str, Tensor]) -> bool:
-    p = tensors["p"]
+def _flat(places: Collection[Place]) -> bool:
+    """True for tensors of one layout that fills its memory; row-major where elements count."""
+    tensors = [x for at in places for x in (at.high, at.low) if x is not None]
+    p = tensors[0]
+    counted = any(at.format and at.format.rounding == "stochastic" for at in places)
     dense = p.is_contiguous() or p.is_contiguous(memory_format=torch.channels_last)
-    return dense and all(x.shape == p.shape and x.stride() == p.stride() for x in tensors.values())
+    alike = all(x.shape == p.shape and x.stride() == p.stride() for x in tensors)
+    return alike and (p.is_contiguous() if counted else dense)
 
 
 # --- evaluation --------------------------------------------------------------------------------
 
 
 def _evaluate(
-    batch: Batch, selection: Selection, env: dict[Value, Any], block: Columns
+    batch: Batch, selection: Selection, env: dict[Value, Any], block: Block
 ) -> tuple[dict[Value, Any], dict[Value, str]]:
     """All values of a phase for a block, and whose memory each lives in, where not its own.
 
     `env` holds the scalars, and is filled. The memory of p or a slot may be overwritten once its
     old value is dead, if the phase stores to it anyway.
     """
-    dtype = compute_dtype(block["p"][0])
+    dtype = block.dtype
     home: dict[Value, str] = {}
     free: set[Value] = set()  # lists that may be overwritten at their last use
-    for name in selection.reads & set(block):
+    for name in selection.reads & block.places.keys():
         value = batch.program.inputs[name]
-        env[value] = [read(x, dtype) for x in block[name]]
-        if block[name][0].dtype == dtype:
+        env[value] = [storage.full(at, dtype) for at in block.places[name]]
+        if env[value][0] is block.places[name][0].high:
             home[value] = name
         if value not in home or name in selection.stores:
             free.add(value)
@@ -137,7 +159,7 @@ def _lists(env: dict[Value, Any], arg: Any, like: List) -> tuple[Sequence[Any], 
 
 
 def _store(
-    selection: Selection, env: dict[Value, Any], block: Columns, home: dict[Value, str]
+    selection: Selection, env: dict[Value, Any], block: Block, home: dict[Value, str]
 ) -> None:
     new: dict[str, Any] = {}
     for name, value in selection.stores.items():
@@ -146,15 +168,13 @@ def _store(
             found = operand(env, value)
             new[name] = [x.clone() for x in found] if at else found
     for name, values in new.items():
-        old = block[name]
-        if not isinstance(values, list):
-            for x in old:
-                x.fill_(values)
-        elif _same(old, values):
+        old = block.tensors(name)
+        if block.plain(name) and _same(old, values):
             _named("copy", [old, values], True)
         else:
-            for x, value in zip(old, values, strict=True):
-                x.copy_(value)
+            each = values if isinstance(values, list) else [values] * len(old)
+            for at, value in zip(block.places[name], each, strict=True):
+                storage.write(at, value, block.dtype)
 
 
 # --- ops on lists ------------------------------------------------------------------------------
@@ -180,7 +200,7 @@ def _apply(step: Step, args: list[Any], reuse: bool, dtype: torch.dtype) -> Any:
     if value.op == "lerp" and _same(args[0], args[1]) and isinstance(args[2], float | int):
         return _named("lerp", args, reuse)
     if value.kind == "matrix":
-        return _batched(value, args)
+        return batched(value, args)
     return [call(value, each, dtype) for each in _each(args)]
 
 
@@ -265,7 +285,7 @@ BINARY: dict[str, Callable[[Any, Any, bool], List | None]] = {
 }
 
 
-def _batched(value: Value, args: list[Any]) -> List:
+def batched(value: Value, args: list[Any]) -> List:
     """A matrix op as one torch call for all matrices of a shape, stacked."""
     rows = list(_each(args))
     result: List = [row[0] for row in rows]

@@ -15,7 +15,8 @@ from ..chain import Rule
 from ..passes import Selection
 from ..program import check_returned
 from ..tracing import Value
-from .batch import Batch, call, compute_dtype, operand, read, summed
+from . import storage
+from .batch import Batch, call, compute_dtype, operand, summed
 
 
 def run(batch: Batch, phase: int) -> dict[Value, list[Tensor]]:
@@ -24,29 +25,28 @@ def run(batch: Batch, phase: int) -> dict[Value, list[Tensor]]:
     scalars: dict[Any, dict[Value, Any]] = {}
     for i, row in enumerate(batch.rows):
         selection = batch.selection(phase, row)
-        tensors = {name: column[i] for name, column in batch.tensors.items()}
-        key = (row, compute_dtype(tensors["p"]), tensors["p"].device)
+        p = batch.tensors["p"][i]
+        key = (row, compute_dtype(p, batch.formats), p.device)
         if key not in scalars:
             scalars[key] = batch.scalars(selection, row, key[1])
-        env = evaluate(batch, selection, scalars[key], tensors)
+        env = evaluate(batch, selection, scalars[key], i)
         for total, arg in selection.totals:
-            partial.setdefault(total, []).append(summed(operand(env, arg), tensors["p"]))
+            partial.setdefault(total, []).append(summed(operand(env, arg), p))
         _store(batch, i, {n: operand(env, v) for n, v in selection.stores.items()})
     return partial
 
 
 def evaluate(
-    batch: Batch, selection: Selection, scalars: Mapping[Value, Any], tensors: Mapping[str, Tensor]
+    batch: Batch, selection: Selection, scalars: Mapping[Value, Any], i: int
 ) -> dict[Value, Any]:
-    """All values of a phase for one tensor, each freed after its last use."""
-    dtype = compute_dtype(tensors["p"])
+    """All values of a phase for the i-th parameter, each freed after its last use."""
+    dtype = compute_dtype(batch.tensors["p"][i], batch.formats)
     env = dict(scalars)
-    for name in selection.reads:
-        if name in tensors:
-            x = tensors[name]
-            if name == "p" and batch.replace and "p" not in batch.replace:
-                x = x.clone()  # p is stored in place, and autograd may need its old value
-            env[batch.program.inputs[name]] = read(x, dtype)
+    for name in selection.reads & batch.tensors.keys():
+        x = storage.load(batch, name, i)
+        if name == "p" and batch.replace and "p" not in batch.replace:
+            x = x.clone()  # p is stored in place, and autograd may need its old value
+        env[batch.program.inputs[name]] = x
     for step in selection.steps:
         env[step.value] = call(step.value, [operand(env, arg) for arg in step.args], dtype)
         for gone in step.dead:
@@ -63,10 +63,8 @@ def _store(batch: Batch, i: int, stores: Mapping[str, Any]) -> None:
         if name in batch.replace:
             new = value if isinstance(value, Tensor) else column[i].new_full((), value)
             column[i] = new.to(column[i].dtype).expand(column[i].shape)
-        elif isinstance(value, Tensor):
-            column[i].copy_(value)
         else:
-            column[i].fill_(value)
+            storage.store(batch, name, i, value)
 
 
 # --- rules that cannot be traced ---------------------------------------------------------------

@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from .. import slots
+from ..engines.storage import LOW
+from . import precision
 from .protocol import Shell
-from .views import SAVED
+from .views import SAVED, SAVED_LOW
 
-PRESENT = ("foreach", "fused", "capturable", "differentiable")  # where it runs, not what it is
+PRESENT = (  # where and when it runs, not what it is
+    "foreach", "fused", "capturable", "differentiable", "skip_nonfinite",
+    *precision.OPTIONS,
+)  # fmt: skip
 
 
 def load(
@@ -209,7 +214,8 @@ def _check_state(
         return
     recipe = optimizer.recipe_of(group)
     wanted = recipe.programs(recipe.key(group, owner, state), p.ndim).binding.slots
-    held = {k for k, v in state.items() if v is not None} - {"step", SAVED}
+    held = {k for k, v in state.items() if v is not None} - {"step", SAVED, SAVED_LOW}
+    held -= _check_lows(owner, which, group, p, state, wanted)
     if held != set(wanted):
         missing, extra = sorted(set(wanted) - held), sorted(held - set(wanted))
         raise ValueError(
@@ -233,6 +239,37 @@ def _check_state(
             f"{owner}: {which} was saved in the evaluation view, without its training weights; "
             "call optimizer.train() before saving"
         )
+
+
+def _check_lows(
+    owner: str,
+    which: str,
+    group: Mapping[str, Any],
+    p: Tensor,
+    state: Mapping[str, Any],
+    wanted: Mapping[str, slots.Initialiser],
+) -> set[str]:
+    """The names of the low parts in a state; ValueError for one that the group would not keep."""
+    found: set[str] = set()
+    for name, high in {"p": p, **{n: state.get(n) for n in wanted}}.items():
+        low = state.get(name + LOW)
+        if low is None or name + LOW in wanted or not isinstance(high, Tensor):
+            continue
+        if precision.rounding_of(group, name, high.dtype) != "kahan":
+            raise ValueError(
+                f"{owner}: {which} was saved with rounding 'kahan' of {name}, in {name} and "
+                f"{name + LOW}, but this group stores {name} in {high.dtype} with "
+                f"rounding={group['rounding']!r}; build the optimizer with rounding='kahan', or "
+                f"take {name + LOW} out of the checkpoint to round {name} to the nearest"
+            )
+        if not isinstance(low, Tensor) or low.shape != high.shape or low.dtype != high.dtype:
+            got = f"{tuple(low.shape)} {low.dtype}" if isinstance(low, Tensor) else repr(low)
+            raise ValueError(
+                f"{owner}: {name + LOW} of {which} must be like {name}, {tuple(high.shape)} "
+                f"{high.dtype}, got {got}"
+            )
+        found.add(name + LOW)
+    return found
 
 
 def _check_count(owner: str, which: str, count: Any) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..engines.storage import LOW
 from .protocol import Shell
 
 SAVED = "train_p"  # the key in a parameter's state that holds its training bits
+LOW_OF_P = "p" + LOW
+SAVED_LOW = SAVED + LOW
 
 
 def enter(optimizer: Shell, evaluate: Callable[[list[dict[str, Any]]], None]) -> None:
@@ -21,6 +24,8 @@ def enter(optimizer: Shell, evaluate: Callable[[list[dict[str, Any]]], None]) ->
     with torch.no_grad():
         for p, state in _having_state(optimizer, groups):
             state[SAVED] = p.clone(memory_format=torch.preserve_format)
+            if LOW_OF_P in state:
+                state[SAVED_LOW] = state[LOW_OF_P].clone(memory_format=torch.preserve_format)
     try:
         evaluate(groups)
     finally:
@@ -35,6 +40,9 @@ def leave(optimizer: Shell) -> None:
         for p, state in _having_state(optimizer, groups):
             if SAVED in state:
                 p.copy_(state.pop(SAVED))
+            low = state.pop(SAVED_LOW, None)
+            if low is not None and LOW_OF_P in state:
+                state[LOW_OF_P].copy_(low)
     for group in groups:
         group["train_mode"] = True
 
