@@ -75,7 +75,7 @@ SLOTS = [  # initialiser, what feeds the slot, its type, how it reaches p
     (zeros_columns, lambda g, t: sum(g, over="rows"), "(1, m)", PLUS),
     (zeros_left, lambda g, t: g @ transpose(g), "(n, n)", lambda p, x: x @ p),
     (zeros_right, lambda g, t: transpose(g) @ g, "(m, m)", lambda p, x: p @ x),
-    (one, lambda g, t: t, "host", PLUS), (zero, lambda g, t: total(g), "global", PLUS),
+    (one, lambda g, t: t, "host", PLUS), (zero, lambda g, t: total(g), "per-tensor", PLUS),
     (zero, lambda g, t: norm(g), "per-tensor", PLUS),
 ]
 # fmt: on

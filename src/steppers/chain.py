@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 RESERVED = ("p", "g", "u", "t", "params", "step", "chain", "seed", "betas")
 SWITCHES = (  # arguments of the constructor and keys of a group, so that no hyper is called that
     "maximize", "foreach", "fused", "capturable", "differentiable", "engine", "steps", "chains",
-    "further", "evaluate", "train_mode",
+    "further", "evaluate", "train_mode", "skip_nonfinite", "state_dtype", "rounding",
 )  # fmt: skip
 REQUIRED: Any = inspect.Parameter.empty
 

@@ -234,12 +234,14 @@ def _host_row(program: Program, member: Member, values: Mapping[str, Any]) -> Ho
 
 def _result(batch: Batch, i: int, member: Member) -> tuple[Tensor, dict[str, Any]]:
     """The new parameter and the new state of the i-th member."""
-    program, p = batch.program, member.p
-    new: dict[str, Any] = {**member.state, "step": member.state["step"] + 1}
+    program, p, skipped = batch.program, member.p, batch.program.skipped(batch.totals)
+    count = member.state["step"]
+    new: dict[str, Any] = {**member.state, "step": _unless(skipped, count + 1, count)}
     for name in program.host_slots & program.outputs.keys():
         value, old = batch.hosts[i][program.outputs[name]], member.state[name]
         number = isinstance(value, Tensor)
-        new[name] = value.to(old.dtype) if number else torch.full_like(old, value)
+        value = value.to(old.dtype) if number else torch.full_like(old, value)
+        new[name] = _unless(skipped, value, old)
     for name in program.stores:
         old, x = p if name == "p" else member.state[name], batch.tensors[name][i]
         new[name] = torch.view_as_complex(x.contiguous()) if old.is_complex() else x
@@ -250,12 +252,22 @@ def _kept(old: dict[str, Any], batches: list[Batch], lr: Any) -> dict[str, Any]:
     """The kept scalars after a step; those of before where lr is 0."""
     new = dict(old)
     for batch in batches:
-        new.update(engines.kept_values(batch))
+        skipped = batch.program.skipped(batch.totals)
+        made = engines.kept_values(batch)
+        new.update({name: _unless(skipped, x, old[name]) for name, x in made.items()})
     decided = _decided(lr)
     if not isinstance(decided, Tensor):
         return new if decided != 0 else old
     moves = decided != 0  # one lr for each member of a vmap
     return {n: torch.where(moves, _as(decided, x), _as(decided, old[n])) for n, x in new.items()}
+
+
+def _unless(skipped: Any, new: Any, old: Any) -> Any:
+    """The new value of a step count or scalar, unless the step was skipped."""
+    if skipped is False:
+        return new
+    like = next((x for x in (new, old) if isinstance(x, Tensor)), skipped.new_zeros(()).double())
+    return torch.where(skipped.to(like.device), _as(like, old), _as(like, new))
 
 
 def _as(like: Tensor, x: Any) -> Tensor:

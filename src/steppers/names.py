@@ -34,8 +34,9 @@ RANGES: dict[str, str] = {  # by hyper name; NaN is in none of them
     "lr_decay": ">= 0", "initial_accumulator_value": ">= 0", "momentum_decay": ">= 0",
     "beta2_decay": "<= 0", "d0": "> 0", "d_coef": "> 0", "growth_rate": ">= 1",
     "etaminus": "in (0, 1)", "etaplus": "> 1", "step_size_min": ">= 0", "step_size_max": ">= 0",
-    "max_norm": "> 0", "trust_clip": "> 0", "ema_decay": "in [0, 1)",
-    "warmup_steps": ">= 0", "trust_coefficient": "> 0", "clip_value": "> 0",
+    "max_norm": ">= 0", "trust_clip": "> 0", "ema_decay": "in [0, 1)",
+    "warmup_steps": ">= 0", "trust_coefficient": "> 0", "clip_value": ">= 0",
+    "clip_factor": ">= 0", "clip_eps": ">= 0",
 }
 # fmt: on
 ANY = "a number other than NaN"

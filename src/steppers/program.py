@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from . import skipping
 from .binding import Binding, bind, refuse_unused
 from .chain import Rule
 from .passes import CUTS, ELSEWHERE, Pass, Selection, cut, reach, select
@@ -19,6 +20,7 @@ from .tracing import (
     GLOBAL,
     HOST,
     NUMBER,
+    PER_TENSOR,
     Tracer,
     Type,
     Untraceable,
@@ -45,6 +47,7 @@ class Program:
     kept: dict[str, str]  # kept scalars and their types, host or global
     conditions: tuple[Value, ...]  # host scalars that a `where` on something larger asks
     returned_by: Mapping[str, str]  # the rule that returned each output
+    finite: Value | None = None  # with skip_nonfinite: false where a step changes nothing
     _selected: dict[Any, Selection] = field(default_factory=dict[Any, Selection])
 
     @functools.cached_property
@@ -64,6 +67,10 @@ class Program:
             made = select(self.phases[phase], self.outputs.values(), decided)
             self._selected[phase, taken] = made
         return self._selected[phase, taken]
+
+    def skipped(self, totals: Mapping[Value, Any]) -> Any:
+        """False; with skip_nonfinite a 0-dim tensor, true where a gradient was not finite."""
+        return False if self.finite is None else totals[self.finite.args[0]] != 0
 
     @functools.cached_property
     def stores(self) -> dict[str, Value]:
@@ -109,8 +116,14 @@ class Programs:
 
 
 @functools.cache
-def build(name: str, chains: Chains, settled: frozenset[str]) -> Programs:
-    """Bind and trace all chains of one class of shapes; cached by their functions."""
+def build(
+    name: str, chains: Chains, settled: frozenset[str], skip_nonfinite: bool = False
+) -> Programs:
+    """Bind and trace all chains of one class of shapes; cached by their functions.
+
+    With `skip_nonfinite` what a program stores keeps its old value where any gradient of the whole
+    optimizer is infinite or NaN, but for host scalars: whoever writes these reads `finite`.
+    """
     rules = list(dict.fromkeys(rule for _, chain in chains for rule in chain))
     probes = {rule: _probe(rule) for rule in rules}
     returns = {rule: probe if isinstance(probe, frozenset) else None
@@ -120,7 +133,7 @@ def build(name: str, chains: Chains, settled: frozenset[str]) -> Programs:
         if isinstance(probe, Untraceable):
             _refuse_totals(name, rules, rule, probe)
             return Programs(binding, {}, _explain_untraceable(rule, probe))
-    return Programs(binding, _trace(name, chains, binding))
+    return Programs(binding, _trace(name, chains, binding, skip_nonfinite))
 
 
 def _explain_untraceable(rule: Rule, why: Untraceable) -> str:
@@ -191,7 +204,9 @@ def check_returned(rule: Rule, returned: Any, kinds: Any = Value | int | float) 
 # --- tracing a chain ---------------------------------------------------------------------------
 
 
-def _trace(owner: str, chains: Chains, binding: Binding) -> dict[str, Program]:
+def _trace(
+    owner: str, chains: Chains, binding: Binding, skip_nonfinite: bool
+) -> dict[str, Program]:
     """Trace every chain; scalars start as host values, raised where a reduction feeds them."""
     types: dict[str, Type] = {name: HOST for name in binding.kept}
     for name, slot in binding.slots.items():
@@ -205,7 +220,11 @@ def _trace(owner: str, chains: Chains, binding: Binding) -> dict[str, Program]:
     made: dict[str, Program] = {}
     for which, (tracer, outputs) in traced.items():
         _check_outputs(which, tracer, outputs, binding, types)
-        made[which] = _finish(which, tracer, outputs, binding, host_slots, kept)
+        outputs = {n: v for n, v in outputs.items() if n != "u"}
+        finite = None
+        if skip_nonfinite and skipping.concerns(which, outputs):
+            outputs, finite = skipping.keep_unless_finite(which, tracer, outputs, types)
+        made[which] = _finish(which, tracer, outputs, binding, host_slots, kept, finite)
     return made
 
 
@@ -221,7 +240,8 @@ def _raise(types: dict[str, Type], traced: Traced, binding: Binding) -> bool:
             if isinstance(now, str) and value.extent != now:
                 if name in binding.slots and not isinstance(value.extent, str):
                     _refuse_tensor(which, tracer, name, value, binding)
-                types[name] = broadcast(name, "slot", [now, value.extent])
+                least = PER_TENSOR if name in binding.slots else now  # each parameter has its own
+                types[name] = broadcast(name, "slot", [now, least, value.extent])
                 raised |= types[name] != now
     return raised
 
@@ -332,12 +352,12 @@ def _finish(
     binding: Binding,
     host_slots: frozenset[str],
     kept: dict[str, str],
+    finite: Value | None,
 ) -> Program:
-    outputs = {n: v for n, v in outputs.items() if n != "u"}
     values = tuple(reach(outputs.values()))
     asked = (v.args[0] for v in values if v.op == "where" and v.extent != HOST)
     conditions = tuple(dict.fromkeys(c for c in asked if isinstance(c, Value) and c.extent == HOST))
     inputs = {"p": tracer.inputs["p"], **{v.name: v for v in values if v.is_input}}
     return Program(which, outputs, values, inputs,
                    dict(binding.slots), host_slots, kept, conditions,
-                   tracer.returned_by)  # fmt: skip
+                   tracer.returned_by, finite)  # fmt: skip

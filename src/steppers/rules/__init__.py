@@ -1,4 +1,7 @@
-"""Rules: plain pure functions, the maths as the papers write it. Compose them as you like."""
+"""Rules: plain pure functions, the maths as the papers write it. Compose them as you like.
+
+Steps that choose between two of them by a parameter's shape stand beside them.
+"""
 
 from .averages import (
     accumulate,
@@ -14,7 +17,18 @@ from .averages import (
     sum_square,
 )
 from .directions import adadelta, adagrad, adam, adamax, nadam, radam, rms_scaled
-from .gradients import centralise, clip_by_global_norm, clip_by_norm, clip_by_value, l2, maximise
+from .gradients import (
+    centralise,
+    centralise_matrices,
+    clip_adaptively,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    clip_tensor_adaptively,
+    clip_units_adaptively,
+    l2,
+    maximise,
+)
 from .layerwise import decayed_direction, trust_ratio
 from .matrices import match_rms, orthogonal, spectral_scale
 from .modifiers import cautious, ema, lookahead, use_average
@@ -31,10 +45,14 @@ __all__ = [
     "average_square",
     "cautious",
     "centralise",
+    "centralise_matrices",
     "centred",
+    "clip_adaptively",
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
+    "clip_tensor_adaptively",
+    "clip_units_adaptively",
     "decay",
     "decay_absolute",
     "decayed_direction",

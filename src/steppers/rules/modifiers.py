@@ -4,7 +4,10 @@ from ..ops import copy_of_p, lerp, maximum, mean, where
 
 
 def cautious(g, u):
-    """Keep the elements of u that agree with g in sign, rescaled (Liang et al. 2024)."""
+    """Keep the elements of u that agree with g in sign, rescaled by how few they are.
+
+    Liang et al. 2024, arXiv:2411.16085; the bound of 1e-3 is that of the paper's code.
+    """
     mask = where(u * g > 0, 1.0, 0.0)
     return dict(u=u * mask / maximum(mean(mask), 1e-3))
 
