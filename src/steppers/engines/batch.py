@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from ..optable import OPS, apply
 from ..passes import Selection
 from ..program import Hosts, Program
 from ..tracing import HOST, Value
+
+if TYPE_CHECKING:
+    from .storage import Format
 
 CHOOSING = ("where", "spread")  # their first operand may be a condition, and stays one
 
@@ -23,6 +27,10 @@ class Batch:
 
     `rows[i]` numbers the row of `hosts` that holds its host values. Complex tensors come viewed as
     real pairs. A store copies into its tensor, or, for a name in `replace`, puts a new one there.
+
+    `formats` says how p and slots are rounded; a name without one, to the nearest. It holds for all
+    parameters of the batch. What is stored as a pair has its low parts under `NAME_low`. `draws[i]`
+    is (seed, t, number) of the i-th parameter; empty if nothing is rounded at random.
     """
 
     program: Program
@@ -32,6 +40,12 @@ class Batch:
     kept: Mapping[str, Any]  # kept scalars of type global
     replace: frozenset[str] = frozenset()
     totals: dict[Value, Tensor] = field(default_factory=dict[Value, Tensor])
+    formats: Mapping[str, Format] = field(default_factory=dict[str, "Format"])
+    draws: list[tuple[float, float, float]] = field(
+        default_factory=list[tuple[float, float, float]]
+    )
+    numbers: list[float] = field(default_factory=list[float])  # of the parameters: see noise
+    memory: dict[str, Any] = field(default_factory=dict[str, Any])  # what an engine keeps
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,12 +87,21 @@ def host_values(program: Program, values: Mapping[str, Any], p: Tensor) -> Hosts
     for name, value in program.inputs.items():
         if value.extent == HOST:
             env[value] = torch.finfo(p.dtype).eps if values[name] is None else values[name]
-    for value in program.host:
+    plain = not any(isinstance(x, Tensor) for x in env.values())
+    for value, compute, args in _host_steps(program):
         if value.kind == "shape":
             env[value] = OPS[value.op].torch(p)
+        elif plain and compute is not None:
+            env[value] = compute(*[env[a] if isinstance(a, Value) else a for a in args])
         else:
-            env[value] = call(value, [operand(env, arg) for arg in value.args])
+            env[value] = call(value, [operand(env, arg) for arg in args])
     return env
+
+
+@functools.cache
+def _host_steps(program: Program) -> list[tuple[Value, Any, tuple[Any, ...]]]:
+    """The host values of a program in order, each with its function on numbers and its operands."""
+    return [(v, None if v.op == "const" else OPS[v.op].host, v.args) for v in program.host]
 
 
 def operand(env: Mapping[Value, Any], arg: Any) -> Any:
@@ -111,9 +134,17 @@ def numeric(x: Any, dtype: torch.dtype) -> Any:
     return x.to(dtype) if isinstance(x, Tensor) and x.dtype == torch.bool else x
 
 
-def compute_dtype(p: Tensor) -> torch.dtype:
-    """The dtype of the arithmetic: float64 for float64 parameters, else float32."""
-    return torch.float64 if p.dtype == torch.float64 else torch.float32
+def compute_dtype(p: Tensor, formats: Mapping[str, Format] | None = None) -> torch.dtype:
+    """The dtype of the arithmetic: float64 for float64 parameters, else float32.
+
+    A pair of float32 tensors holds more than a float32, so where there is one it is float64.
+    """
+    pairs = (f.dtype for f in (formats or {}).values() if f.rounding == "kahan")
+    return torch.float64 if torch.float64 in (p.dtype, *map(_doubled, pairs)) else torch.float32
+
+
+def _doubled(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float32 else torch.float32
 
 
 def summed(x: Any, p: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The fused engine: a program as generated kernels over tables of addresses."""

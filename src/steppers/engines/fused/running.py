@@ -1,0 +1,109 @@
+"""What the fused engines do around their kernels, whatever the device."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...program import Program
+from ...tracing import Value
+from ..batch import Batch
+from .between import Between
+from .exchange import Signature, sums_of
+from .kernel import FLAT, Taken, kernel, selection, variants, walk_of
+from .tables import Tables, expanded, signature_of
+
+
+def sorted_by_signature(batch: Batch, half: bool) -> dict[Signature, list[int]] | str:
+    """The parameters of a batch that are stored alike; or why they cannot be run."""
+    alike: dict[Signature, list[int]] = {}
+    for i in range(len(batch)):
+        signature = signature_of(batch, i, half)
+        if isinstance(signature, str):
+            return signature
+        alike.setdefault(signature, []).append(i)
+    return alike
+
+
+def unfit(batch: Batch) -> str:
+    """Why nothing may be stored to some parameter's tensors, or ''."""
+    return next(filter(None, (expanded(batch, i) for i in range(len(batch)))), "")
+
+
+@functools.cache
+def needs_torch(program: Program) -> bool:
+    """True if some pass has small values, matrix ops or sums by rows."""
+    for number in range(len(program.passes)):
+        for taken in variants(program):
+            chosen, each = selection(program, number, taken), kernel(program, number, taken)
+            if walk_of(program, number) != FLAT or len(chosen.ends) > len(each.sums):
+                return True
+            if len(chosen.stores) > len(each.stores) or each.given or each.small:
+                return True
+    return False
+
+
+def between(batch: Batch, tables: Tables) -> list[Between]:
+    """One for each row of host values, where torch has work between the kernels."""
+    if not needs_torch(batch.program):
+        return []
+    rows: dict[int, list[int]] = {}
+    for k, i in enumerate(tables.members):
+        rows.setdefault(batch.rows[i], []).append(k)
+    return [Between(batch, tables, row, places) for row, places in rows.items()]
+
+
+def before(each: Between, number: int) -> dict[Any, list[Tensor]]:
+    """What torch makes for a pass, by field."""
+    program, taken = each.batch.program, each.batch.taken(each.row)
+    each.scalars(selection(program, number, taken))
+    return each.prepare(kernel(program, number, taken))
+
+
+def after(
+    each: Between, number: int, made: dict[Any, list[Tensor]], totals: dict[Value, Tensor]
+) -> None:
+    """What torch does with a pass's results; adds to the totals."""
+    program, taken = each.batch.program, each.batch.taken(each.row)
+    chosen = selection(program, number, taken)
+    for total, x in each.finish(number, chosen, kernel(program, number, taken), made).items():
+        totals[total] = totals[total] + x if total in totals else x
+
+
+def hand_over(
+    tables: Tables, between: list[Between], handed: list[dict[Any, list[Tensor]]], number: int
+) -> bool:
+    """Put into the records where torch's values are, and where it wants some; true if any."""
+    for each, made in zip(between, handed, strict=True):
+        for key, column in made.items():
+            word = tables.layout.field(key)
+            for k, x in zip(each.places, column, strict=True):
+                tables.records[k * tables.words + word] = x.data_ptr()
+    by_rows = walk_of(tables.program, number) != FLAT
+    for end in sums_of(tables.program, number) if by_rows else ():
+        tables.write(("row sums", end), [x.data_ptr() for x in tables.buffers(number, end)])
+    return by_rows or any(handed)
+
+
+def moved(batch: Batch) -> list[Tensor]:
+    """The parameters that this step stores to, as far as conditions on the host tell."""
+    stores = {row: _stores_p(batch.program, batch.taken(row)) for row in range(len(batch.hosts))}
+    return [p for p, row in zip(batch.tensors["p"], batch.rows, strict=True)
+            if stores[row] and not p.is_inference()]  # fmt: skip
+
+
+@functools.cache
+def _stores_p(program: Program, taken: Taken) -> bool:
+    passes = range(len(program.passes))
+    return any("p" in selection(program, number, taken).stores for number in passes)
+
+
+def close(batch: Batch, tables: list[Tables], moved: list[Tensor]) -> None:
+    """Copy back what was stored into copies, and tell autograd that the parameters changed."""
+    stores = set(batch.program.stores)
+    for each in tables:
+        each.put_back(batch, stores | {f"{name}_low" for name in stores})
+    torch.autograd.graph.increment_version(moved)
