@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from . import engines
 from .chain import suggest
-from .explain import Explanation, explain
-from .shell import checkpoint, freezing, hypers, kept, views, work
+from .shell import checkpoint, freezing, hypers, precision, views, work
 from .shell.construction import (
     FLAGS,
     check_flags,
@@ -28,8 +27,11 @@ from .shell.construction import (
     refuse_waiting,
     signature,
 )
-from .shell.counters import Counters
+from .shell.plans import Plans
 from .shell.recipe import Key, Recipe
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -111,8 +113,7 @@ class Optimizer(torch.optim.Optimizer):
         check_flags(owner, flags, seed)
         engines.asked(owner, engine, flags)
         self._engine, self._given = engine, given
-        self._counters: dict[int, Counters] = {}
-        self._checked: set[Any] = set()  # chains that cannot be traced, seen to be pure
+        self._plans = Plans()
         defaults = common_defaults(owner, self._recipes, given, flags)
         super().__init__(params, {**defaults, **flags, **seed})
         self._say_untraceable()
@@ -180,6 +181,7 @@ class Optimizer(torch.optim.Optimizer):
             programs = recipe.programs(key, p.ndim)
             work.refuse(owner, p, programs, "steps", early=True)
         programs = recipe.all_programs(key)
+        precision.check(owner, group, programs)
         keyed = [(self.recipe_of(g), self._key(g)) for g in self.param_groups]
         refuse_waiting(owner, keyed)
         if any("seed" in q.inputs for each in programs for q in each.programs.values()):
@@ -189,14 +191,15 @@ class Optimizer(torch.optim.Optimizer):
                 group[name] = torch.tensor(group[name], dtype=torch.float64)
         if "evaluate" in dict(recipe.chain(key).chains):
             group.setdefault("train_mode", True)
-        self._choose(group)
+        self.choice_of(group)
 
     def _key(self, group: dict[str, Any]) -> Key:
         """The group's static options, given the state that its parameters have."""
         held = next((s for p in group["params"] if (s := self.state.get(p))), None)
         return self.recipe_of(group).key(group, type(self).__name__, held)
 
-    def _choose(self, group: dict[str, Any]) -> engines.Choice:
+    def choice_of(self, group: dict[str, Any]) -> engines.Choice:
+        """The engine that runs a group, and why."""
         flags = {f: group.get(f, d) for f, d in FLAGS.items()}
         named = engines.asked(type(self).__name__, self._engine, flags)
         why = self.recipe_of(group).untraceable(self._key(group))
@@ -205,7 +208,7 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def engine(self) -> engines.Choice:
         """The engine that runs, and why; of the first group, where they differ."""
-        return self._choose(self.param_groups[0])
+        return self.reading(self.param_groups[0])[-1]
 
     # --- a step ---------------------------------------------------------------------------------
 
@@ -248,64 +251,7 @@ class Optimizer(torch.optim.Optimizer):
         """Run a chain where there are gradients, or on what has state in the groups `within`."""
         differentiable = any(g["differentiable"] for g in self.param_groups)
         with torch.set_grad_enabled(differentiable), work.no_autocast():
-            if within is None:
-                planned = self._plan(which, self.param_groups, lambda p: p.grad is not None)
-            else:
-                planned = self._plan(which, within, lambda p: bool(self.state.get(p)))
-            for _, each in planned:
-                self._prepare(each)
-            common = work.run(planned, which, counting)
-            keyed = ((g, self.recipe_of(g), self._key(g)) for g in self.param_groups if planned)
-            busy = [each.group for _, each in planned]
-            kept.settle(type(self).__name__, keyed, which, busy, common)
-            if counting:
-                for _, each in planned:
-                    self._counter(each.group).advance(each.members)
-
-    def _plan(
-        self, which: str, within: Sequence[Any], picks: Callable[[Tensor], bool]
-    ) -> list[tuple[str, work.Work]]:
-        """What there is to do, one piece for each group and class of shapes; nothing changes."""
-        planned: list[tuple[str, work.Work]] = []
-        number = 0
-        for group in self.param_groups:
-            recipe, key = self.recipe_of(group), self._key(group)
-            pieces: dict[int, work.Work] = {}
-            picked = any(group is each for each in within)
-            members = [(i, p) for i, p in enumerate(group["params"]) if picked and picks(p)]
-            if members and which in dict(recipe.chain(key).chains):
-                engine = self._choose(group).name
-                values = recipe.values(type(self).__name__, group, key)
-                for i, p in members:
-                    programs = recipe.programs(key, p.ndim)
-                    work.refuse(type(self).__name__, p, programs, which)
-                    if id(programs) not in pieces:
-                        chain = recipe.chain(key)
-                        pieces[id(programs)] = work.Work(
-                            group, chain, programs, values, number, self._checked
-                        )
-                    piece = pieces[id(programs)]
-                    piece.members.append(i)
-                    piece.params.append(p)
-                planned += [(engine, piece) for piece in pieces.values()]
-            number += len(group["params"])
-        return planned
-
-    def _prepare(self, piece: work.Work) -> None:
-        """Make the state that is missing, and read the counts."""
-        piece.states = [self.state[p] for p in piece.params]
-        piece.counts = self._counter(piece.group).gather(
-            piece.members, piece.states, piece.programs.binding.slots, piece.live
-        )
-        for state, p in zip(piece.states, piece.params, strict=True):
-            work.init_state(state, p, piece.programs, piece.hypers, piece.live)
-
-    def _counter(self, group: dict[str, Any]) -> Counters:
-        found = self._counters.get(id(group))
-        if found is None or not found.fits(group["params"], bool(group["capturable"])):
-            found = Counters(group["params"], bool(group["capturable"]))
-            self._counters[id(group)] = found
-        return found
+            self._plans.run(self, which, counting, within)
 
     @torch.no_grad()
     def init_state(self) -> None:
@@ -313,8 +259,9 @@ class Optimizer(torch.optim.Optimizer):
 
         Checkpoint tools otherwise make them by a step with lr 0, which counts.
         """
-        for _, piece in self._plan("steps", self.param_groups, lambda p: p.requires_grad):
-            self._prepare(piece)
+        groups = self.param_groups
+        for _, piece in self._plans.gather(self, "steps", groups, lambda p: p.requires_grad):
+            self._plans.prepare(self, piece)
 
     # --- views for evaluation -------------------------------------------------------------------
 
@@ -384,7 +331,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._counters, self._checked = {}, set()
+        self._plans = Plans()
         for group in self.param_groups:
             group.setdefault("chain", next(iter(self._recipes)))
             for flag, default in FLAGS.items():
@@ -392,8 +339,29 @@ class Optimizer(torch.optim.Optimizer):
 
     def reading(self, group: dict[str, Any]) -> tuple[Recipe, Key, engines.Choice]:
         """The recipe that a group runs, its choice of options, and its engine."""
-        return self.recipe_of(group), self._key(group), self._choose(group)
+        choice, unfit = self.choice_of(group), self._plans.unfit
+        if unfit and choice.name == "fused":
+            choice = engines.Choice("foreach", unfit)
+        return *self.recipe_and_key(group), choice
 
-    def explain(self) -> Explanation:
-        """The update as formulas, hyper-parameters with values, bytes of state, engine and why."""
-        return explain(self)
+    def recipe_and_key(self, group: dict[str, Any]) -> tuple[Recipe, Key]:
+        """The recipe that a group runs and its choice of options."""
+        return self.recipe_of(group), self._key(group)
+
+    def explain(self, measure: bool = True) -> Explanation:
+        """The update as formulas, hyper-parameters with values, bytes, passes, engine and why.
+
+        With `measure` also the time that a step's bytes take at the memory's speed, which is
+        measured once a device, in some 100 ms.
+        """
+        from .explain import explain  # it knows the generated kernels, which not everyone needs
+
+        return explain(self, self._plans, measure)
+
+    def source(self, chain: str = "steps", group: int = 0) -> str:
+        """The generated source that runs a chain of a group, the rules' names kept: LLVM IR on a
+        CPU, Triton on a GPU. Where an engine generates none, the typed program that it runs.
+        """
+        from .source import source
+
+        return source(self, chain, group)

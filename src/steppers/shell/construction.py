@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 
 from .. import engines
-from .recipe import Key, Recipe
+from . import precision
+from .recipe import EVERYWHERE, Key, Recipe
 
 FLAGS: dict[str, Any] = {
     "maximize": False,
+    "skip_nonfinite": False,
     "foreach": None,
     "capturable": False,
     "differentiable": False,
     "fused": None,
+    **precision.OPTIONS,
 }
-"""Arguments that every optimizer of torch's takes, and keys of every group."""
+"""Arguments that every optimizer takes, torch's and one of ours, and keys of every group."""
 EXTRAS = ("params", "param_names", "chain", "seed", "train_mode", "initial_lr", "max_lr", "min_lr")
 
 
@@ -118,10 +121,17 @@ def common_defaults(
     defaults: dict[str, Any] = {}
     for recipe in recipes.values():
         mine = {n: v for n, v in given.items() if n in recipe.known(said) or n not in known}
-        full = recipe.complete(owner, {**mine, "maximize": flags["maximize"]}, partial=True)
+        full = recipe.complete(owner, {**mine, **options_in(flags)}, partial=True)
         refuse_foreach_tensors(owner, full, flags)
         defaults = {**full, **defaults}
-    return {name: value for name, value in defaults.items() if name != "maximize"}
+    for option in precision.OPTIONS:
+        precision.check_names(owner, option, flags[option], list(recipes.values()))
+    return {name: value for name, value in defaults.items() if name not in EVERYWHERE}
+
+
+def options_in(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the flags that choose rules."""
+    return {option: flags[option] for option in EVERYWHERE}
 
 
 def group_values(
@@ -141,7 +151,7 @@ def group_values(
     check_flags(owner, flags, group)
     engines.asked(owner, engine, flags)
     own = {n: v for n, v in group.items() if n not in EXTRAS and n not in FLAGS}
-    own["maximize"] = flags["maximize"]
+    own.update(options_in(flags))
     known = recipe.known({**given, **own})
     for name in own.keys() - known:
         near = difflib.get_close_matches(name, known, 1, 0.85)
@@ -150,13 +160,35 @@ def group_values(
     layers = [{n: v for n, v in layer.items() if n in known} for layer in (given, own)]
     values = recipe.complete(owner, *layers)
     refuse_foreach_tensors(owner, values, flags)
+    return values | storage_values(owner, recipe, group, defaults, flags)
+
+
+def storage_values(
+    owner: str,
+    recipe: Recipe,
+    group: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    flags: Mapping[str, Any],
+) -> dict[str, Any]:
+    """How a new group stores p and its slots; with random rounding it has a seed."""
+    values = {name: precision.plain(owner, name, flags[name]) for name in precision.OPTIONS}
+    for option in values.keys() & group.keys():
+        precision.check_names(owner, option, values[option], [recipe])
+    precision.refuse_live(owner, values["rounding"], flags)
+    if precision.draws(values["rounding"]) and "seed" not in {**defaults, **group}:
+        values["seed"] = torch.initial_seed() % 2**32
     return values
 
 
 def check_flags(owner: str, flags: Mapping[str, Any], seed: Mapping[str, Any]) -> None:
-    """Switches are True or False (foreach and fused None as well), a seed is a whole number."""
+    """Switches are True or False (foreach and fused None as well), a seed is a whole number.
+
+    Raises for what is no dtype and no rounding as well.
+    """
     for flag, value in flags.items():
-        if not isinstance(value, bool) and not (value is None and FLAGS[flag] is None):
+        if flag in precision.OPTIONS:
+            precision.plain(owner, flag, value)
+        elif not isinstance(value, bool) and not (value is None and FLAGS[flag] is None):
             wanted = "True, False or None" if FLAGS[flag] is None else "True or False"
             raise TypeError(f"{owner}: {flag} must be {wanted}, got {value!r}")
     if not isinstance(seed.get("seed", 0), int):
@@ -180,4 +212,4 @@ def refuse_waiting(owner: str, groups: Iterable[tuple[Recipe, Key]]) -> None:
     """Raise for chains that wait for each other's totals."""
     each = [programs for recipe, key in groups for programs in recipe.all_programs(key)]
     steps = dict.fromkeys(p.programs["steps"] for p in each if p.programs)
-    engines.schedule(owner, tuple(steps))
+    engines.schedule(owner, tuple((each, "loop") for each in steps))

@@ -7,6 +7,7 @@ is read and advanced by one call for all parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import is_
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Counters:
         return (
             len(self.params) == len(params)
             and self.on_device == on_device
-            and all(a is b for a, b in zip(self.params, params, strict=True))
+            and all(map(is_, self.params, params))
         )
 
     def gather(
@@ -54,9 +55,18 @@ class Counters:
         counts = [0.0] * len(self.params) if live else self.base.tolist()
         return [counts[i] for i in members]
 
-    def advance(self, members: Sequence[int]) -> None:
-        """Add one step for these parameters."""
-        if len(members) == len(self.params):
+    def counts(self, members: Sequence[int]) -> list[float]:
+        """The counts of some parameters, whose states are known to hold our views."""
+        counts = self.base.tolist()
+        return counts if len(members) == len(counts) else [counts[i] for i in members]
+
+    def advance(self, members: Sequence[int], skipped: Any = False) -> None:
+        """Add one step for these parameters, unless it was skipped."""
+        if skipped is True:
+            return
+        if skipped is not False:
+            self.base[list(members)] += 1 - skipped.to(self.base)
+        elif len(members) == len(self.params):
             self.base += 1
         elif members:
             self.base[list(members)] += 1

@@ -23,6 +23,14 @@ class Shell(Protocol):
         """What the group's chain was made from."""
         ...
 
+    def recipe_and_key(self, group: dict[str, Any]) -> tuple[Recipe, Key]:
+        """The recipe that a group runs and its choice of options."""
+        ...
+
+    def choice_of(self, group: dict[str, Any]) -> Choice:
+        """The engine that runs a group, and why."""
+        ...
+
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Any:
         """torch's."""
         ...

@@ -17,6 +17,7 @@ from ..tracing import GLOBAL
 from .stated import functions, importable, makes_steps
 
 Key: TypeAlias = tuple[Any, ...]  # one choice of the static options
+EVERYWHERE = ("maximize", "skip_nonfinite")  # static options of every chain, off by default
 T = TypeVar("T")
 
 
@@ -36,8 +37,8 @@ def _once(method: Callable[[Recipe, Key], T]) -> Callable[[Recipe, Key], T]:
 class Recipe:
     """Steps, further chains and defaults of one kind of optimizer; chains are made once a choice.
 
-    Static options are the arguments of `steps`, if it is a function, and `maximize`. An option that
-    is a hyper-parameter as well (SGD's momentum) only chooses by being zero or not.
+    Static options are the arguments of `steps`, if it is a function, and those in EVERYWHERE. An
+    option that is a hyper-parameter as well (SGD's momentum) only chooses by being zero or not.
     """
 
     def __init__(
@@ -61,7 +62,8 @@ class Recipe:
                 raise TypeError(f"{name}: the option {arg.name} of steps needs a default")
             self.options[arg.name] = defaults.get(arg.name, arg.default)
         self._own = tuple(self.options)
-        self.options.setdefault("maximize", False)
+        for option in EVERYWHERE:
+            self.options.setdefault(option, False)
         self.defaults = {**defaults, **{o: self.options[o] for o in self._own}}
         self.memo: dict[Any, Any] = {}
         self._programs: dict[tuple[Key, int], Programs] = {}
@@ -136,8 +138,13 @@ class Recipe:
         ndim = 2 if ndim >= 2 else 1
         if (key, ndim) not in self._programs:
             chains = tuple(self.chain(key).at(ndim).items())
-            self._programs[key, ndim] = build(self.name, chains, self._settled())
+            self._programs[key, ndim] = build(self.name, chains, self._settled(), self.skips(key))
         return self._programs[key, ndim]
+
+    def skips(self, key: Key) -> bool:
+        """True for a choice of options whose steps change nothing on non-finite gradients."""
+        asked = bool(dict(zip(self.options, key, strict=True))["skip_nonfinite"])
+        return asked and "skip_nonfinite" not in self._own
 
     @_once
     def all_programs(self, key: Key) -> list[Programs]:
@@ -324,9 +331,12 @@ class Recipe:
             if isinstance(default, bool) and not isinstance(value, bool):
                 raise TypeError(f"{owner}: {option} must be True or False, got {value!r}")
 
-    def values(self, owner: str, group: Mapping[str, Any], key: Key) -> dict[str, Any]:
+    def values(
+        self, owner: str, group: Mapping[str, Any], key: Key, on_gpu: bool = False
+    ) -> dict[str, Any]:
         """The present value of every hyper: floats, or tensors as they are in a live group.
 
+        With `on_gpu` tensors on a GPU stay there as well: nothing waits for the device.
         Kept scalars that are tensors are left out: they come from the device, and stay there.
         Raises as `check` does for what is no number.
         """
@@ -337,7 +347,7 @@ class Recipe:
                 if isinstance(value, Tensor):
                     if name in self.shared(key):
                         continue
-                    value = value if live else value.item()
+                    value = value if live or (on_gpu and value.is_cuda) else value.item()
                 elif value is not None or name not in names.OPTIONAL:
                     value = _number(value)
                 found[name] = value
