@@ -126,6 +126,24 @@ def test_changing_the_dict_does_not_change_the_explanation():
     assert explanation.groups[0].rules
 
 
+def test_the_dict_has_the_passes_as_data():
+    found = steppers.LAMB(parameters(PAIR)).explain(measure=False).as_dict()["groups"][0]
+    assert found["bytes_per_step"] == 40 * 36
+    assert found["walks"][0] == {
+        "shapes": "", "number": 1, "reads": ["p", "g", "exp_avg", "exp_avg_sq"],
+        "stores": ["exp_avg", "exp_avg_sq"], "makes": ["p_norm", "u_norm"], "bytes": 24 * 36,
+        "parameters": 36,
+    }  # fmt: skip
+    assert (found["bandwidth"], found["seconds"]) == (None, None)
+
+
+@pytest.mark.parametrize("flag", ["capturable", "differentiable"])
+def test_hypers_that_stay_on_the_device_are_explained(flag):
+    """Conditions are not decided then: both sides are counted."""
+    optimizer = steppers.RAdam(parameters(PAIR), **{flag: True})
+    assert only(optimizer).bytes_per_parameter == 28
+
+
 def test_explaining_changes_nothing():
     optimizer = steppers.AdamW(parameters())
     optimizer.explain()
@@ -136,10 +154,10 @@ def test_explaining_changes_nothing():
 
 # fmt: off
 LINES = {  # what the text of an optimizer holds, whatever the spaces
-    "adamw": (lambda: steppers.AdamW(parameters(), lr=0.5), [
+    "adamw": (lambda: steppers.AdamW(parameters(), lr=0.5, engine="foreach"), [
         "AdamW", "p' = p * (1 - lr * weight_decay) # decay", "lr = 0.5", "betas = (0.9, 0.999)",
         "exp_avg' = lerp(exp_avg, g, 1 - beta1) # average_grad", "8 bytes a parameter",
-        "exp_avg: zeros", "engine: foreach"]),
+        "exp_avg: zeros", "engine: foreach (asked for)"]),
     "loop": (lambda: steppers.AdamW(parameters(), engine="loop"), ["engine: loop (asked for)"]),
     "a small rate": (lambda: steppers.SGD(parameters(), lr=0.000123456789),
         ["lr = 0.000123456789"]),
@@ -151,6 +169,21 @@ LINES = {  # what the text of an optimizer holds, whatever the spaces
     "a view": (lambda: steppers.ASGD(parameters()), ["evaluate", "p' = ax # use_ax"]),
     "constants of rules": (lambda: steppers.Muon(parameters([(2, 3)]), ns_steps=3),
         ["ns_steps=3"]),
+    "one pass": (lambda: steppers.AdamW(parameters()), [
+        "passes over memory: 1 1: reads p, g, exp_avg, exp_avg_sq; stores p, exp_avg, exp_avg_sq: "
+        "28 bytes a parameter"]),
+    "two passes": (lambda: steppers.LAMB(parameters()), [
+        "1: reads p, g, exp_avg, exp_avg_sq; stores exp_avg, exp_avg_sq; makes p_norm, u_norm: 24",
+        "2: reads p, exp_avg, exp_avg_sq; stores p: 16 bytes a parameter"]),
+    "a matrix op": (lambda: steppers.Muon(parameters([(2, 3)])), [
+        "1: reads g, momentum_buffer; stores momentum_buffer; makes u: 16 bytes a parameter",
+        "2: reads p, u; stores p: 12 bytes a parameter"]),
+    "by shape": (lambda: steppers.Adafactor(parameters()),
+        ["matrices 1: reads", "others 1: reads"]),
+    "foreach moves more": (lambda: steppers.Lion(parameters(), engine="foreach"),
+        ["bytes a step: at least 20 a parameter, 580 in all"]),
+    "low parts": (lambda: steppers.Lion(parameters(), rounding={"p": "kahan"}),
+        ["reads p, g, exp_avg, p_low; stores p, exp_avg, p_low: 28 bytes"]),
     "composed": (lambda: steppers.Optimizer(parameters(), steps=[rules.descend], lr=0.1),
         ["p' = p - lr * g # descend"]),
 }
@@ -165,6 +198,43 @@ def squeezed(text):
 def test_the_text_holds(make, parts):
     text = squeezed(make().explain())
     assert [part for part in parts if part not in text] == []
+
+
+@every_row
+def test_the_lines_of_a_step_fit_a_screen(row):
+    optimizer = row.build(parameters(shapes(row)))
+    step = str(optimizer.explain()).partition("\n  passes over memory")[2]
+    assert step
+    assert max(map(len, step.splitlines())) <= 100
+
+
+def test_the_kernels_of_the_fused_engine_are_counted():
+    """A walk for each pass, and one more that joins sums."""
+    pytest.importorskip("llvmlite", reason="kernels for the CPU need llvmlite")
+    adamw, lamb = steppers.AdamW(parameters()), steppers.LAMB(parameters())
+    assert "engine: fused (generated kernels), 1 kernel a step" in squeezed(adamw.explain())
+    assert "engine: fused (generated kernels), 3 kernels a step" in squeezed(lamb.explain())
+
+
+def test_what_was_unfit_for_kernels_says_who_runs_it():
+    pytest.importorskip("llvmlite", reason="kernels for the CPU need llvmlite")
+    (p,) = parameters([(4, 3)])
+    optimizer = steppers.Lion([p])
+    optimizer.init_state()
+    optimizer.state[p]["exp_avg"] = optimizer.state[p]["exp_avg"].bool()
+    advance(optimizer, 1)
+    assert "engine: foreach (exp_avg is torch.bool)" in squeezed(optimizer.explain())
+
+
+def test_tensors_that_go_through_a_copy_are_named():
+    pytest.importorskip("llvmlite", reason="kernels for the CPU need llvmlite")
+    p = nn.Parameter(torch.ones(3, 4).t())
+    optimizer = steppers.Lion([p])
+    assert only(optimizer).copies == {}
+    p.grad = torch.ones(4, 3)
+    optimizer.step()
+    assert only(optimizer).copies == {"g": 1}
+    assert "copied in each step, for its layout: g (1 tensor)" in squeezed(optimizer.explain())
 
 
 def test_print_and_repr_are_the_text():
@@ -193,6 +263,8 @@ def test_rules_that_cannot_be_traced_are_shown_by_name_with_the_reason():
     text = squeezed(optimizer.explain())
     assert "flipped(…)" in text
     assert "engine: loop (flipped uses torch.flip" in text
+    assert "bytes a step" not in text
+    assert only(optimizer).bytes_per_step is None
 
 
 def test_each_group_is_shown_with_its_size_chain_and_values():

@@ -1,5 +1,7 @@
 """Printed formulas, read back: each line is evaluated by Python over NumPy and equals the step."""
 
+import functools
+
 import numpy as np
 import pytest
 import references as ref
@@ -179,6 +181,22 @@ def test_a_slot_that_takes_an_input_as_it_is_is_printed():
     feed([p], 0)
     printed = read_back(formulas(optimizer, p), inputs_of(optimizer, p))
     np.testing.assert_array_equal(printed["other"], before)
+
+
+def folded(p, u, *, lr):
+    return dict(p=functools.reduce(lambda x, _: x + lr * u, range(300), p))
+
+
+def test_what_is_nested_deep_is_printed_in_several_lines():
+    (p,) = parameters([(4, 3)], torch.float64)
+    optimizer = steppers.Optimizer([p], steps=[folded], lr=0.1, engine="loop")
+    feed([p], 0)
+    lines = formulas(optimizer, p)
+    printed = read_back(lines, inputs_of(optimizer, p))
+    optimizer.step()
+    assert 10 < len(lines) < 100
+    assert max(map(len, lines)) < 300
+    np.testing.assert_allclose(printed["p"], number(p), **CLOSE)
 
 
 # --- parentheses -------------------------------------------------------------------------------

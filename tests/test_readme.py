@@ -20,12 +20,19 @@ def test_block_runs(page, number, block):
     exec(compile(block, f"{page} block {number}", "exec"), {"__name__": "readme"})
 
 
+# What depends on the machine: the speed of its memory, and whether kernels can be generated.
+MEASURED = re.compile(r"that takes \S+ \S+ at \S+ GB/s")
+
+
 def test_printed_explanation_is_the_one_shown(capsys):
+    pytest.importorskip("llvmlite", reason="the engine that is shown needs llvmlite")
     block = next(b for b in BLOCKS if "class Lion" in b)
     exec(compile(block, "README", "exec"), {"__name__": "readme"})
     shown = re.search(r"```text\n(Lion\n.*?)```", README, re.DOTALL)
     assert shown is not None
-    assert capsys.readouterr().out == shown.group(1)
+    printed = capsys.readouterr().out
+    assert MEASURED.search(printed) and MEASURED.search(shown.group(1))
+    assert MEASURED.sub("", printed) == MEASURED.sub("", shown.group(1))
 
 
 def test_errors_are_the_ones_shown():

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
-from .program import Program
+from . import bandwidth, traffic
+from .engines import Choice
+from .formulas import count_text, formula_lines, number_text
+from .preview import pieces, trained
+from .shell import precision
+from .shell.plans import Plans
 from .shell.protocol import Shell
-from .shell.recipe import Recipe
-from .slots import dtype_of, shape_of
-from .tracing import Value
-
-# fmt: off
-_TIGHT = {  # how tightly an operator binds, as in Python
-    "lt": 1, "le": 1, "gt": 1, "ge": 1, "eq": 1, "ne": 1, "or": 2, "and": 3, "add": 5, "sub": 5,
-    "mul": 6, "div": 6, "mod": 6, "matmul": 6, "neg": 7, "not": 7, "pow": 8,
-}
-# fmt: on
-_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")  # Python chains these: a < b == c
-_HIDDEN = ("draw", "site")  # attributes of a value that are no arguments of its word
+from .shell.recipe import Key, Recipe
+from .slots import Initialiser, dtype_of, shape_of
+from .traffic import Walk
 
 
 @dataclass(frozen=True)
 class GroupExplained:
-    """One group: its chain as formulas by chain name, its options, its hypers, its state."""
+    """One group: its chain as formulas by chain name, its options, its hypers, its state, its step.
+
+    `walks` are the passes of the next step: what each reads, stores and makes of it. Their bytes
+    are what generated kernels move; other engines move these at least (`at_least`), and what they
+    compute in between as well. None stands for what is not known: for rules that cannot be traced,
+    and for the bandwidth of a device that was not measured.
+    """
 
     chain: str
     rules: list[str]
@@ -41,6 +44,14 @@ class GroupExplained:
     engine: str
     why: str
     passes: int
+    walks: list[Walk]
+    bytes_per_step: int | None
+    bytes_per_parameter: float | None
+    at_least: bool
+    bandwidth: float | None  # bytes a second that x.add_(y) moves
+    seconds: float | None  # what the bytes of a step take at that
+    launches: int | None  # kernels that the fused engine starts in a step
+    copies: dict[str, int]  # tensors that every step copies for their layout, by name
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Explanation:
 
         Infinite numbers and NaN are strings ("inf"), for which JSON has no number.
         """
-        return {"name": self.name, "groups": [_jsonable(vars(group)) for group in self.groups]}
+        return {"name": self.name, "groups": [_jsonable(asdict(group)) for group in self.groups]}
 
     def __str__(self) -> str:
         lines = [self.name]
@@ -88,20 +99,37 @@ def _group_lines(group: GroupExplained) -> list[str]:
     for title, values in (("options", group.options), ("hyper-parameters", group.hypers)):
         if values:
             lines += ["", f"  {title}"]
-            lines += [f"    {name} = {_number(value)}" for name, value in values.items()]
+            lines += [f"    {name} = {number_text(value)}" for name, value in values.items()]
     lines += ["", f"  state: {group.state_bytes_per_parameter:.4g} bytes a parameter"]
     lines += [f"    {name}: {text}" for name, text in group.slots.items()]
-    passes = [f"  passes over memory: {group.passes}"] if group.passes else []
-    return [*lines, "", *passes, f"  engine: {group.engine} ({group.why})"]
+    return [*lines, "", *_step_lines(group)]
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"({', '.join(_number(v) for v in value)})"
-    if not isinstance(value, float):
-        return str(value)
-    short = f"{value:g}"
-    return short if float(short) == value or value != value else repr(value)
+def _step_lines(group: GroupExplained) -> list[str]:
+    """What a step does to memory, and who does it."""
+    lines = [f"  passes over memory: {group.passes}"] if group.passes else []
+    for walk in group.walks:
+        lines += textwrap.wrap(str(walk), 96, initial_indent="    ", subsequent_indent=" " * 6)
+    if group.bytes_per_step is not None:
+        size = f"{'at least ' * group.at_least}{group.bytes_per_parameter:.4g} a parameter"
+        lines.append(f"  bytes a step: {size}, {group.bytes_per_step:,} in all")
+    if group.seconds is not None and group.bandwidth is not None:
+        speed = f"{group.bandwidth / 1e9:.3g} GB/s"
+        lines.append(f"    that takes {_time(group.seconds)} at {speed} (x.add_(y) here)")
+    for name, count in group.copies.items():
+        lines.append(
+            f"    copied in each step, for its layout: {name} ({count_text(count, 'tensor')})"
+        )
+    started = "" if group.launches is None else f", {count_text(group.launches, 'kernel')} a step"
+    return [*lines, f"  engine: {group.engine} ({group.why}){started}"]
+
+
+def _time(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
 
 
 def _present(value: Any) -> Any:
@@ -111,16 +139,19 @@ def _present(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor) else value
 
 
-def explain(optimizer: Shell) -> Explanation:
+def explain(optimizer: Shell, plans: Plans, measure: bool = True) -> Explanation:
     """Read an optimizer's groups, chains, programs and engine into an Explanation."""
-    groups = [_explain_group(optimizer, group) for group in optimizer.param_groups]
+    groups = [_explain_group(optimizer, plans, group, measure) for group in optimizer.param_groups]
     return Explanation(type(optimizer).__name__, groups)
 
 
-def _explain_group(optimizer: Shell, group: dict[str, Any]) -> GroupExplained:
+def _explain_group(
+    optimizer: Shell, plans: Plans, group: dict[str, Any], measure: bool
+) -> GroupExplained:
     recipe, key, choice = optimizer.reading(group)
     formulas: dict[str, list[str]] = {}
     slots: dict[str, str] = {}
+    held = [_held(optimizer, group, recipe, key, p) for p in group["params"]]
     passes = 0
     shapes = recipe.chain(key).shapes()
     for ndim in shapes:
@@ -132,7 +163,8 @@ def _explain_group(optimizer: Shell, group: dict[str, Any]) -> GroupExplained:
         if programs.untraceable:
             rules = recipe.chain(key).at(ndim)["steps"]
             formulas["steps" + label] = [f"{rule.name}(…)" for rule in rules]
-        slots.update({n: f"{slot!r}" for n, slot in programs.binding.slots.items()})
+        slots.update({n: _slot_text(n, slot, held) for n, slot in programs.binding.slots.items()})
+    slots.update(_low_texts(group, held))
     shown = {*(field for field, _ in recipe.places(key).values()), *recipe.gates}
     return GroupExplained(
         chain=group["chain"],
@@ -142,132 +174,95 @@ def _explain_group(optimizer: Shell, group: dict[str, Any]) -> GroupExplained:
         hypers={f: _present(group[f]) for f in recipe.fields(key) if f in shown},
         slots=slots,
         parameters=sum(p.numel() for p in group["params"]),
-        state_bytes_per_parameter=_bytes(optimizer, group),
+        state_bytes_per_parameter=_bytes(group, held),
         engine=choice.name,
         why=choice.why,
         passes=passes,
+        **_step(optimizer, plans, group, choice, len(shapes) > 1, measure),
+    )
+
+
+def _step(
+    optimizer: Shell,
+    plans: Plans,
+    group: dict[str, Any],
+    choice: Choice,
+    split: bool,
+    measure: bool,
+) -> dict[str, Any]:
+    """What the next step of a group moves, and how long that takes."""
+    found = pieces(optimizer, group, "steps", trained)
+    walks = traffic.walks(found, split)
+    known = all(piece.traced for piece in found)
+    moved = sum(walk.bytes for walk in walks) if known else None
+    size = sum(p.numel() for piece in found for p in piece.params)
+    fast = bandwidth.measured(group["params"][0].device) if measure and moved else None
+    fused = choice.name == "fused"
+    return dict(
+        walks=walks,
+        bytes_per_step=moved,
+        bytes_per_parameter=None if moved is None else moved / max(1, size),
+        at_least=not fused,
+        bandwidth=fast,
+        seconds=moved / fast if moved and fast else None,
+        launches=traffic.launches(found) if fused else None,
+        copies=traffic.copies(plans, group),
     )
 
 
 def _options(recipe: Recipe, group: Mapping[str, Any]) -> dict[str, Any]:
-    """The static options that `steps` states, and maximize where it is on."""
+    """The static options that `steps` states, and those of every optimizer that are on."""
     present = {o: _present(group.get(o, default)) for o, default in recipe.options.items()}
     stated = {o: v for o, v in present.items() if o not in recipe.gates}
-    return {o: v for o, v in stated.items() if o in recipe.defaults or v}
+    stored = {o: group[o] for o in precision.OPTIONS if group.get(o) is not None}
+    return {o: v for o, v in stated.items() if o in recipe.defaults or v} | stored
 
 
-def _bytes(optimizer: Shell, group: Mapping[str, Any]) -> float:
-    """Bytes of all slots over the parameters' number; the step count is not in it."""
-    size = sum(_slot_bytes(optimizer, group, p) for p in group["params"])
-    return size / max(1, sum(p.numel() for p in group["params"]))
+# --- state -------------------------------------------------------------------------------------
 
 
-def _slot_bytes(optimizer: Shell, group: Any, p: Tensor) -> int:
+Held: TypeAlias = dict[str, tuple[int, torch.dtype]]  # elements and dtype, by name
+
+
+def _held(optimizer: Shell, group: Mapping[str, Any], recipe: Recipe, key: Key, p: Tensor) -> Held:
+    """p and its slots, as they are or will be after the first step."""
     state = optimizer.state.get(p) or {}
-    found = 0
-    recipe, key, _ = optimizer.reading(group)
+    found = {"p": (p.numel(), p.dtype)}
     for name, slot in recipe.programs(key, p.ndim).binding.slots.items():
-        held = state.get(name)
-        if isinstance(held, Tensor):
-            found += held.numel() * held.element_size()
+        x = state.get(name)
+        if isinstance(x, Tensor):
+            found[name] = (x.numel(), x.dtype)
         else:
-            found += torch.Size(shape_of(slot, p)).numel() * dtype_of(slot, p).itemsize
+            dtype = dtype_of(slot, p, precision.slot_dtype(group, name))
+            found[name] = (torch.Size(shape_of(slot, p)).numel(), dtype)
     return found
 
 
-# --- formulas ----------------------------------------------------------------------------------
+def _bytes(group: Mapping[str, Any], held: list[Held]) -> float:
+    """Bytes of all slots and low parts over the parameters' number; the count is not in it."""
+    size = 0
+    for each in held:
+        for name, (numel, dtype) in each.items():
+            pair = precision.rounding_of(group, name, dtype) == "kahan"
+            size += numel * dtype.itemsize * (pair + (name != "p"))
+    return size / max(1, sum(each["p"][0] for each in held))
 
 
-def formula_lines(program: Program) -> list[str]:
-    """The update as assignments in the rules' own names, each followed by its rule's name."""
-    lines = _Formulas(program).lines()
-    width = max((len(text) for text, _ in lines), default=0)
-    return [f"{text:<{min(width, 64)}}  # {rule}" for text, rule in lines]
+def _slot_text(name: str, slot: Initialiser, held: list[Held]) -> str:
+    """A slot's initialiser, and its dtype where that is not the parameter's."""
+    dtypes = [(each[name][1], each["p"][1]) for each in held if name in each]
+    other = dict.fromkeys(str(own).removeprefix("torch.") for own, p in dtypes if own != p)
+    return f"{slot!r} ({', '.join(other)})" if other and slot.shape != "scalar" else repr(slot)
 
 
-class _Formulas:
-    """Writes values as text: a named value is one line, an unnamed one stands where it is used."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.uses: dict[Value, int] = {}
-        for value in program.values:
-            for arg in value.operands():
-                self.uses[arg] = self.uses.get(arg, 0) + 1
-        self.targets: dict[Value, str] = {}  # the first output that takes a value
-        for name, value in program.outputs.items():
-            self.targets.setdefault(value, name)
-        self.names = self._give_names()
-
-    def _give_names(self) -> dict[Value, str]:
-        """A name for each value with a line of its own; a name used again gets a prime."""
-        names = {v: v.name for v in self.program.values if v.is_input}
-        taken = set(names.values())
-        for value in self.program.values:
-            shared = self.uses.get(value, 0) > 1 and value.op not in ("const", "neg")
-            if value.is_input or not (value.name or shared or value in self.targets):
-                continue
-            name = self.targets.get(value) or value.name or f"x{value.index}"
-            while name in taken:
-                name += "'"
-            names[value] = name
-            taken.add(name)
-        return names
-
-    def lines(self) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        for value in self.program.values:
-            if not value.is_input and value in self.names:
-                found.append((f"{self.names[value]} = {self.text(value, top=True)}", value.rule))
-        for name, value in self.program.outputs.items():
-            written = value.name if value.is_input else self.targets[value]
-            if written != name:  # it takes an input as it is, or another output's new value
-                rule = self.program.returned_by[name]
-                found.append((f"{name}' = {self.names[value]}", rule))
-        return found
-
-    def text(self, value: Any, top: bool = False, around: int = 0) -> str:
-        """A value as an operand of what binds as tightly as `around`, or as a line (`top`)."""
-        if not isinstance(value, Value):
-            return _operand(value, around)
-        if value in self.names and not top:
-            return self.names[value]
-        if value.op == "const":
-            return _operand(value.attrs[0], around)
-        pattern = value.word.text
-        if "{" not in pattern:
-            return f"{pattern}({', '.join([*map(self.text, value.args), *_constants(value)])})"
-        args = [
-            self.text(a, around=side) for a, side in zip(value.args, _sides(value), strict=False)
-        ]
-        made = pattern.format(*args)
-        return f"({made})" if _TIGHT[value.op] < around else made
+def _low_texts(group: Mapping[str, Any], held: list[Held]) -> dict[str, str]:
+    """The low parts of what is stored as pairs."""
+    return {
+        name + precision.LOW: f"what rounding {name} lost"
+        for each in held
+        for name, (_, dtype) in each.items()
+        if precision.rounding_of(group, name, dtype) == "kahan"
+    }
 
 
-def _operand(number: Any, around: int) -> str:
-    """A number; the base of a power needs parentheses around its sign."""
-    text = _number(number)
-    return f"({text})" if text.startswith("-") and around > _TIGHT["pow"] else text
-
-
-def _constants(value: Value) -> list[str]:
-    """The constants of a word that is a function: over="rows", ns_steps=5."""
-    shown = {k: v for k, v in value.attrs if k not in _HIDDEN and v is not None}
-    return [f'{k}="{v}"' if isinstance(v, str) else f"{k}={_number(v)}" for k, v in shown.items()]
-
-
-def _sides(value: Value) -> tuple[int, int]:
-    """How tightly the operands left and right must bind to stand without parentheses."""
-    level = _TIGHT[value.op]
-    if value.op == "pow":
-        return level + 1, _TIGHT["neg"]  # from right to left, and 2 ** -t is 2 ** (-t)
-    if value.op in _COMPARISONS:
-        return level + 1, level + 1
-    if value.op in ("sub", "div", "mod", "matmul"):
-        return level, level + 1
-    if value.op == "mul" and getattr(value.args[1], "op", "") in ("mod", "matmul"):
-        return level, level + 1  # a * (b % c) is not (a * b) % c
-    return level, level
-
-
-__all__ = ["Explanation", "GroupExplained", "explain", "formula_lines"]
+__all__ = ["Explanation", "GroupExplained", "explain"]

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..optimizer import Optimizer
 from ..train.spec import check_hypers, parse_spec
 from .optimizers import find, read_hypers, value_errors
 from .options import to_json
@@ -16,10 +17,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.epilog = "Every hyper of the optimizer is a flag too: explain AdamW --amsgrad"
     parser.add_argument("optimizer", metavar="NAME", help="like Lion or 'adamw(amsgrad=True)'")
+    parser.add_argument("--source", action="store_true", help="print the generated source instead")
 
 
 def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Explain one optimizer: formulas, hypers, state, engine."""
+    """Explain one optimizer: formulas, hypers, state, bytes, engine; or print its source."""
     name, in_spec = parse_spec(args.optimizer)
     found = find(name)
     if found.name.startswith("torch."):
@@ -28,6 +30,11 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     hypers: dict[str, Any] = {**in_spec, **read_hypers(found, rest, args.flags)}
     weight = nn.Parameter(torch.zeros(4, 3))
     with value_errors(found):
-        explanation = cast(Any, found.cls([weight], **hypers)).explain()
-    print(to_json(explanation.as_dict()) if args.json else explanation)
+        optimizer = cast(Optimizer, cast(Any, found.cls)([weight], **hypers))
+    if args.source:
+        text = optimizer.source().rstrip()
+        print(to_json({"name": found.name, "source": text}) if args.json else text)
+    else:
+        explanation = optimizer.explain()
+        print(to_json(explanation.as_dict()) if args.json else explanation)
     return 0

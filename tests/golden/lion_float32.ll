@@ -1,0 +1,138 @@
+; steps:
+;   p' = p * (1 - lr * weight_decay)    # decay
+;   u = sign(lerp(g, exp_avg, beta1))   # lion
+;   exp_avg' = lerp(g, exp_avg, beta2)  # lion
+;   p'' = p' - lr * u                   # descend
+; stored as p f32, g f32, exp_avg f32; computed in float
+
+declare float @llvm.fmuladd.f32(float, float, float)
+
+
+define internal void @pass0.0(i64 %start, i64 %count, i64 %number, i64 %columns, i64 %matrix, i64 %slice, ptr %hosts, ptr %globals, ptr %known, ptr noalias %partials, ptr noalias %p.ptr10, ptr noalias %g.ptr11, ptr noalias %exp_avg.ptr12) {
+entry:
+  %at.1 = getelementptr inbounds double, ptr %hosts, i64 0
+  %sub.2 = load double, ptr %at.1
+  %at.3 = getelementptr inbounds double, ptr %hosts, i64 1
+  %beta1.4 = load double, ptr %at.3
+  %at.5 = getelementptr inbounds double, ptr %hosts, i64 2
+  %lr.6 = load double, ptr %at.5
+  %at.7 = getelementptr inbounds double, ptr %hosts, i64 3
+  %beta2.8 = load double, ptr %at.7
+  %sub.9 = fptrunc double %sub.2 to float
+  %beta1.10 = fptrunc double %beta1.4 to float
+  %lr.11 = fptrunc double %lr.6 to float
+  %beta2.12 = fptrunc double %beta2.8 to float
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %loop ]
+  %index = add i64 %start, %i
+  %at.13 = getelementptr inbounds float, ptr %p.ptr10, i64 %i
+  %p.14 = load float, ptr %at.13
+  %at.15 = getelementptr inbounds float, ptr %exp_avg.ptr12, i64 %i
+  %exp_avg.16 = load float, ptr %at.15
+  %at.17 = getelementptr inbounds float, ptr %g.ptr11, i64 %i
+  %g.18 = load float, ptr %at.17
+  ; decay
+  %p.19 = fmul float %p.14, %sub.9
+  ; lion
+  %near.20 = fcmp olt float %beta1.10, 0.500000
+  %less.21 = fsub float %beta1.10, 1.000000
+  %weight.22 = select i1 %near.20, float %beta1.10, float %less.21
+  %base.23 = select i1 %near.20, float %g.18, float %exp_avg.16
+  %difference.24 = fsub float %exp_avg.16, %g.18
+  %lerp_by_number.25 = call float @llvm.fmuladd.f32(float %weight.22, float %difference.24, float %base.23)
+  %above.26 = fcmp ogt float %lerp_by_number.25, 0.000000
+  %below.27 = fcmp olt float %lerp_by_number.25, 0.000000
+  %negative.28 = select i1 %below.27, float -1.000000, float 0.000000
+  %u.29 = select i1 %above.26, float 1.000000, float %negative.28
+  ; descend
+  %mul.30 = fmul float %lr.11, %u.29
+  %p.31 = fsub float %p.19, %mul.30
+  ; lion
+  %near.32 = fcmp olt float %beta2.12, 0.500000
+  %less.33 = fsub float %beta2.12, 1.000000
+  %weight.34 = select i1 %near.32, float %beta2.12, float %less.33
+  %base.35 = select i1 %near.32, float %g.18, float %exp_avg.16
+  %difference.36 = fsub float %exp_avg.16, %g.18
+  %exp_avg.37 = call float @llvm.fmuladd.f32(float %weight.34, float %difference.36, float %base.35)
+  %at.38 = getelementptr inbounds float, ptr %p.ptr10, i64 %i
+  store float %p.31, ptr %at.38
+  %at.39 = getelementptr inbounds float, ptr %exp_avg.ptr12, i64 %i
+  store float %exp_avg.37, ptr %at.39
+  %i.next = add nuw nsw i64 %i, 1
+  %more = icmp slt i64 %i.next, %count
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}
+
+define void @pass0(ptr %counter, i64 %chunks, ptr %table, ptr %records, ptr %globals, ptr %partials) {
+entry:
+  br label %next
+next:
+  %chunk = atomicrmw add ptr %counter, i64 1 monotonic
+  %some = icmp slt i64 %chunk, %chunks
+  br i1 %some, label %work, label %done
+work:
+  %place.1 = mul i64 %chunk, 4
+  %at.2 = add i64 %place.1, 0
+  %at.3 = getelementptr i64, ptr %table, i64 %at.2
+  %entry.4 = load i64, ptr %at.3
+  %at.5 = add i64 %place.1, 1
+  %at.6 = getelementptr i64, ptr %table, i64 %at.5
+  %entry.7 = load i64, ptr %at.6
+  %at.8 = add i64 %place.1, 2
+  %at.9 = getelementptr i64, ptr %table, i64 %at.8
+  %entry.10 = load i64, ptr %at.9
+  %at.11 = add i64 %place.1, 3
+  %at.12 = getelementptr i64, ptr %table, i64 %at.11
+  %entry.13 = load i64, ptr %at.12
+  %record.14 = mul i64 %entry.4, 15
+  %at.15 = add i64 %record.14, 0
+  %at.16 = getelementptr i64, ptr %records, i64 %at.15
+  %word.17 = load i64, ptr %at.16
+  %at.18 = add i64 %record.14, 1
+  %at.19 = getelementptr i64, ptr %records, i64 %at.18
+  %word.20 = load i64, ptr %at.19
+  %at.21 = add i64 %record.14, 2
+  %at.22 = getelementptr i64, ptr %records, i64 %at.21
+  %word.23 = load i64, ptr %at.22
+  %at.24 = add i64 %record.14, 6
+  %at.25 = getelementptr i64, ptr %records, i64 %at.24
+  %word.26 = load i64, ptr %at.25
+  %at.27 = add i64 %record.14, 7
+  %at.28 = getelementptr i64, ptr %records, i64 %at.27
+  %word.29 = load i64, ptr %at.28
+  %at.30 = add i64 %record.14, 8
+  %at.31 = getelementptr i64, ptr %records, i64 %at.30
+  %word.32 = load i64, ptr %at.31
+  %at.33 = add i64 %record.14, 9
+  %at.34 = getelementptr i64, ptr %records, i64 %at.33
+  %word.35 = load i64, ptr %at.34
+  %hosts.36 = inttoptr i64 %word.17 to ptr
+  %known.37 = inttoptr i64 %word.26 to ptr
+  %shift.38 = mul i64 %chunk, 0
+  %mine.39 = getelementptr double, ptr %partials, i64 %shift.38
+  %at.40 = add i64 %record.14, 10
+  %at.41 = getelementptr i64, ptr %records, i64 %at.40
+  %word.42 = load i64, ptr %at.41
+  %offset.43 = mul i64 %entry.7, 4
+  %address.44 = add i64 %word.42, %offset.43
+  %pointer.45 = inttoptr i64 %address.44 to ptr
+  %at.46 = add i64 %record.14, 11
+  %at.47 = getelementptr i64, ptr %records, i64 %at.46
+  %word.48 = load i64, ptr %at.47
+  %offset.49 = mul i64 %entry.7, 4
+  %address.50 = add i64 %word.48, %offset.49
+  %pointer.51 = inttoptr i64 %address.50 to ptr
+  %at.52 = add i64 %record.14, 12
+  %at.53 = getelementptr i64, ptr %records, i64 %at.52
+  %word.54 = load i64, ptr %at.53
+  %offset.55 = mul i64 %entry.7, 4
+  %address.56 = add i64 %word.54, %offset.55
+  %pointer.57 = inttoptr i64 %address.56 to ptr
+  call void @pass0.0(i64 %entry.7, i64 %entry.10, i64 %word.23, i64 %word.29, i64 %word.32, i64 %word.35, ptr %hosts.36, ptr %globals, ptr %known.37, ptr %mine.39, ptr %pointer.45, ptr %pointer.51, ptr %pointer.57)
+  br label %next
+done:
+  ret void
+}
