@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..train.spec import nearest
-from . import compare, explain, list_optimizers, train
+from . import bench, compare, explain, list_optimizers, train
 from .options import Parser
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "train": train,
     "list": list_optimizers,
     "explain": explain,
+    "bench": bench,
 }
 
 

@@ -1,0 +1,1 @@
+"""Times steps against torch.optim and other libraries: same work, same run, in turn."""
