@@ -4,12 +4,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help test check demo format clean
+.PHONY: help test bare check demo format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make test    lint, types, layers, file sizes, then all tests"
+	@echo "make bare    all tests as if llvmlite and Triton were not installed (TESTS=… some)"
 	@echo "make check   lint, types, layers and file sizes alone"
 	@echo "make demo    train one small network with four optimizers and compare them"
 	@echo "make format  rewrite the sources as ruff formats them"
@@ -18,13 +20,17 @@ help:
 	@echo "PYTHON=python3.12 chooses the interpreter of a new .venv (now: $(PYTHON))"
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_size.py
+
+# The engines that are left must do everything but be as fast.
+bare: $(INSTALLED)
+	$(BIN)/python -m pytest --without llvmlite --without triton $(PARALLEL) $(TESTS)
 
 demo: $(INSTALLED)
 	$(BIN)/steppers compare

@@ -17,7 +17,7 @@ import steppers
 from steppers.ops import lerp, sign, zeros
 from steppers.rules import cautious, clip_by_global_norm, decay, descend, ema, use_average
 
-ENGINES = ("loop", "foreach")
+ENGINES = ("loop", "foreach", "fused")
 
 # In units of the dtype's eps, of the largest element. Two orders of the same dozen operations
 # differ by a few roundings a step, and the tests take at most ten steps.

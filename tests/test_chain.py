@@ -7,6 +7,7 @@ from building import WAYS, Wrong, as_class, build, by_id, check_wrong, parameter
 
 import steppers
 from steppers import Optimizer, by_shape, catalogue, rules
+from steppers.chain import ByShape
 from steppers.ops import lerp, square, zeros
 from steppers.rules import adam, average_grad, average_square, clip_by_norm, decay, descend, l2
 
@@ -226,11 +227,20 @@ def keyword_names(function):
     return {each.name for each in arguments if each.kind is each.KEYWORD_ONLY}
 
 
+def flat(steps):
+    """The rules among steps, those included that a choice by shape is between."""
+    for step in steps:
+        if isinstance(step, ByShape):
+            yield from flat((*(step.matrices or ()), *(step.others or ())))
+        elif inspect.isfunction(step):
+            yield step
+
+
 def test_no_rule_of_the_catalogue_has_a_hypers_name():
     modules = [vars(getattr(catalogue, name)).get("__module__") for name in catalogue.__all__]
     homes = [inspect.sys.modules[module] for module in set(modules)]
     found = [f for home in homes for f in vars(home).values() if inspect.isfunction(f)]
-    found += [getattr(rules, name) for name in rules.__all__]
+    found += flat(getattr(rules, name) for name in rules.__all__)
     hypers = set().union(*(keyword_names(function) for function in found))
     assert {function.__name__ for function in found} & hypers == set()
 

@@ -116,7 +116,7 @@ def with_gaps(optimizer, steps, first):
     return optimizer
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 @every_row
 def test_resuming_in_mid_run_is_bitwise_identical(row, engine):
     whole = with_gaps(built(row, parameters(), engine=engine), 5, first=0)

@@ -11,7 +11,7 @@ from steppers import Optimizer
 from steppers.ops import cos, exp, global_norm, lerp, norm, sqrt, tanh, where, zero, zeros
 from steppers.rules import lookahead
 
-ENGINES = ["loop", "foreach"]
+ENGINES = ["loop", "foreach", "fused"]
 
 
 class Calls(TorchDispatchMode):
@@ -45,55 +45,61 @@ def engine(request):
     return request.param
 
 
-def test_only_the_side_taken_is_computed(engine):
+@pytest.fixture(params=["loop", "foreach"])
+def calling(request):
+    """An engine whose work is calls of torch, which can be counted; see test_fused_conditions."""
+    return request.param
+
+
+def test_only_the_side_taken_is_computed(calling):
     def rule(p, g, *, t):
         return dict(p=where(t % 2 == 0, exp(g), cos(g)))
 
-    optimizer = Optimizer([parameter(), parameter()], steps=[rule], engine=engine)
+    optimizer = Optimizer([parameter(), parameter()], steps=[rule], engine=calling)
     runs = [called(optimizer, "exp", "cos") for _ in range(4)]
     assert [[bool(n) for n in run] for run in runs] == [[False, True], [True, False]] * 2
 
 
-def test_what_both_sides_need_is_computed_once(engine):
+def test_what_both_sides_need_is_computed_once(calling):
     def rule(p, g, *, t):
         common = exp(g)
         return dict(p=where(t > 1, common + 1, common - 1))
 
-    optimizer = Optimizer([parameter()], steps=[rule], engine=engine)
+    optimizer = Optimizer([parameter()], steps=[rule], engine=calling)
     assert [called(optimizer, "exp") for _ in range(2)] == [[1], [1]]
 
 
-def test_a_side_within_a_side_is_decided_too(engine):
+def test_a_side_within_a_side_is_decided_too(calling):
     def rule(p, g, *, t):
         inner = where(t > 2, exp(g), cos(g))
         return dict(p=where(t > 1, inner, tanh(g)))
 
-    optimizer = Optimizer([parameter()], steps=[rule], engine=engine)
+    optimizer = Optimizer([parameter()], steps=[rule], engine=calling)
     runs = [called(optimizer, "tanh", "cos", "exp") for _ in range(3)]
     assert runs == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
-def test_a_total_of_the_other_side_is_not_summed(engine):
+def test_a_total_of_the_other_side_is_not_summed(calling):
     def rule(p, g, *, t):
         return dict(p=where(t > 1, g / global_norm(tanh(g)), g))
 
-    optimizer = Optimizer([parameter()], steps=[rule], engine=engine)
+    optimizer = Optimizer([parameter()], steps=[rule], engine=calling)
     assert [called(optimizer, "tanh") for _ in range(2)] == [[0], [1]]
 
 
-def test_a_hyper_flips_a_condition(engine):
+def test_a_hyper_flips_a_condition(calling):
     def rule(p, g, *, noise=0.0):
         return dict(p=where(noise > 0, noise * exp(g), g))
 
-    optimizer = Optimizer([parameter()], steps=[rule], engine=engine)
+    optimizer = Optimizer([parameter()], steps=[rule], engine=calling)
     before = called(optimizer, "exp")
     optimizer.param_groups[0]["noise"] = 2.0
     assert (before, called(optimizer, "exp")) == ([0], [1])
 
 
-def test_a_slot_of_the_other_side_is_neither_read_nor_written(engine):
+def test_a_slot_of_the_other_side_is_neither_read_nor_written(calling):
     w = parameter()
-    optimizer = Optimizer([w], steps=[lookahead_after_descent, lookahead], engine=engine, k=3)
+    optimizer = Optimizer([w], steps=[lookahead_after_descent, lookahead], engine=calling, k=3)
     optimizer.step()
     slow = optimizer.state[w]["slow"]
     versions = [slow._version]
@@ -147,11 +153,11 @@ def test_parameters_of_different_age_take_different_sides(engine):
     assert (early.tolist(), late.tolist()) == ([-0.25] * 3, [0.5] * 3)
 
 
-def test_a_scalar_slot_on_the_host_decides(engine):
+def test_a_scalar_slot_on_the_host_decides(calling):
     def rule(p, g, seen=zero):
         return dict(seen=seen + 1, p=where(seen == 0, g, exp(g)))
 
-    optimizer = Optimizer([parameter()], steps=[rule], engine=engine)
+    optimizer = Optimizer([parameter()], steps=[rule], engine=calling)
     assert [called(optimizer, "exp") for _ in range(2)] == [[0], [1]]
 
 

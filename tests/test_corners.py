@@ -37,7 +37,7 @@ def test_constants_of_the_iteration_are_checked_when_it_is_made(given, text):
         steppers.Muon([torch.nn.Parameter(MATRIX.clone())], **given)
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 def test_muon_takes_matrices_of_rank_one_and_zero(engine):
     params = [torch.nn.Parameter(torch.ones(3, 2)) for _ in range(2)]
     params[0].grad, params[1].grad = torch.zeros(3, 2), torch.ones(3, 2)
@@ -46,7 +46,7 @@ def test_muon_takes_matrices_of_rank_one_and_zero(engine):
     assert (params[1] < 1).all()
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 def test_muon_on_a_batch_is_muon_on_each_matrix(engine):
     values, grads = torch.randn(3, 4, 2), torch.randn(3, 4, 2)
     whole = torch.nn.Parameter(values.clone())
@@ -59,7 +59,7 @@ def test_muon_on_a_batch_is_muon_on_each_matrix(engine):
     torch.testing.assert_close(whole.detach(), torch.stack([p.detach() for p in pieces]))
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 def test_the_largest_element_of_an_empty_tensor_stops_nothing(engine):
     def scaled(p, g, *, lr):
         return dict(p=p - lr * g / amax(abs(g)))

@@ -8,7 +8,7 @@ import torch
 from steppers import Optimizer
 from steppers.ops import coin, normal, uniform, where, zeros
 
-ENGINES = ["loop", "foreach"]
+ENGINES = ["loop", "foreach", "fused"]
 N = 1 << 16
 SIGMAS = 5  # the draws are fixed, so a bound is passed or not; chance passes 5 sigma surely enough
 

@@ -77,7 +77,7 @@ ROWS = (
 
 @pytest.mark.parametrize(("steps", "path", "slots"), ROWS, ids=lambda x: getattr(
     x[0], "__name__", "") if isinstance(x, tuple) else "")  # fmt: skip
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("block", [1 << 17, 2])
 def test_stores_do_not_overwrite_what_is_still_read(

@@ -34,7 +34,7 @@ OPTIONS = (  # class, options, the slots that they make
 # fmt: on
 
 
-@pytest.mark.parametrize(("cls", "options", "held"), OPTIONS, ids=str)
+@pytest.mark.parametrize(("cls", "options", "held"), OPTIONS)
 def test_an_option_decides_which_slots_exist(cls, options, held):
     assert slot_names(advance(cls(parameters(), **options), 1)) == held
 
@@ -146,7 +146,7 @@ def test_a_lowered_momentum_still_shows_its_bytes():
     assert optimizer.explain().groups[0].state_bytes_per_parameter == 4
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 def test_one_cycle_opens_the_gate(engine):
     ours = steppers.SGD(parameters(), lr=0.1, engine=engine)
     theirs = torch.optim.SGD(parameters(), lr=0.1, momentum=0.9)

@@ -18,7 +18,7 @@ CHEAP = settings(
     database=None,
     phases=[Phase.generate],  # a failure is not made smaller, which would take minutes
 )
-ENGINES = st.sampled_from(["loop", "foreach"])
+ENGINES = st.sampled_from(["loop", "foreach", "fused"])
 
 
 @st.composite

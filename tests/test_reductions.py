@@ -11,7 +11,7 @@ from steppers import Optimizer, by_shape, ops
 from steppers.ops import numel
 
 DTYPES = [torch.float64, torch.float32]
-ENGINES = ["loop", "foreach"]
+ENGINES = ["loop", "foreach", "fused"]
 SHAPES = [(4, 3), (2, 4, 3), (2, 3, 4, 5)]
 WIDE, TALL = (3, 5), (5, 3)
 

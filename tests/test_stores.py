@@ -75,7 +75,7 @@ def taken(steps, engine):
     return found
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 @pytest.mark.parametrize(("rule", "wanted"), ROWS, ids=[row[0].__name__ for row in ROWS])
 def test_a_step_reads_old_values(rule, wanted, engine):
     assert taken([rule], engine) == wanted
@@ -87,7 +87,7 @@ def test_an_untraceable_step_reads_old_values(rule, wanted):
     assert taken(opaque(rule), "auto") == wanted
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 def test_slots_that_are_each_others_transpose_keep_apart(engine):
     def rule(p, left=zeros_left, right=zeros_left):
         return dict(p=p + left @ p, left=transpose(right) + 0, right=transpose(left))
@@ -104,7 +104,7 @@ def test_slots_that_are_each_others_transpose_keep_apart(engine):
     assert found == ([[5.0, 7.0], [6.0, 8.0]], [[1.0, 3.0], [2.0, 4.0]])
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 def test_a_gradient_that_becomes_a_slot_is_copied(engine):
     def rule(p, g, last=zeros, start=copy_of_p):
         return dict(p=p - g + 0 * (last + start), last=g)
@@ -117,7 +117,7 @@ def test_a_gradient_that_becomes_a_slot_is_copied(engine):
     assert optimizer.state[w]["last"].tolist() == [1.0] * 3
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 def test_a_slot_that_becomes_the_parameter_is_copied(engine):
     def rule(p, g, start=copy_of_p):
         return dict(p=start, start=start - g)

@@ -10,7 +10,7 @@ from closeness import assert_close
 from steppers import Optimizer, ops
 
 DTYPES = [torch.float64, torch.float32]
-ENGINES = ["loop", "foreach"]
+ENGINES = ["loop", "foreach", "fused"]
 X = (0.0, -0.0, 0.25, -0.75, 1.0, -1.5, 3.0, -4.0, 60.0, math.inf, -math.inf, math.nan)
 Y = (2.0, 0.0, -0.5, 0.0, math.nan, 0.75, -3.0, -4.0, 1.5, 2.0, math.inf, 1.0)
 NUMBERS = (0.0, -0.75, 2.0, math.inf, math.nan)

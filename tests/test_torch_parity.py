@@ -17,7 +17,7 @@ import steppers
 OURS = {name: getattr(steppers, name) for name in steppers.__all__}
 SHARED = [info for info in optim_db if info.optim_cls.__name__ in OURS]
 EXACT = [info for info in SHARED if info.optim_cls.__name__ != "Muon"]  # iterates in bfloat16
-ENGINES = ("loop", "foreach")
+ENGINES = ("loop", "foreach", "fused")
 
 
 def rows(infos):

@@ -8,7 +8,7 @@ import torch
 from steppers import Optimizer, by_shape
 from steppers.ops import clamp, lerp, orthogonalise, total, where, zeros
 
-ENGINES = ["loop", "foreach"]
+ENGINES = ["loop", "foreach", "fused"]
 
 
 class Counted:
@@ -218,3 +218,57 @@ def test_equal_code_in_two_functions_is_two_rules():
     for w, power in zip(ws, (1, 2), strict=True):
         Optimizer([w], steps=[make(power)]).step()
     assert [w[0, 0].item() for w in ws] == [0.5, 0.75]
+
+
+# --- what the fused engine builds --------------------------------------------------------------
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The texts that are rendered and compiled from here on."""
+    from steppers.engines.fused import cpu
+
+    texts = []
+    build, render = cpu.build, cpu.render
+    monkeypatch.setattr(cpu, "build", lambda text: texts.append(text) or build(text))
+    monkeypatch.setattr(
+        cpu, "render", lambda *args: texts.append(args) or render(*args), raising=True
+    )
+    return texts
+
+
+def with_other_gradients(optimizer):
+    for w in optimizer.param_groups[0]["params"]:
+        w.grad = torch.zeros_like(w)  # another address
+        optimizer.step()
+
+
+@pytest.mark.needs("llvmlite")
+@pytest.mark.parametrize("event", [*EVENTS, with_other_gradients], ids=lambda event: event.__name__)
+def test_builds_no_kernel(event, counted, built):
+    made = Optimizer(parameters(), steps=counted.steps(), lr=0.1, engine="fused")
+    made.step()
+    assert built  # the first step does
+    built.clear()
+    event(made)
+    assert built == []
+
+
+@pytest.mark.needs("llvmlite")
+def test_other_shapes_and_layouts_build_no_kernel(counted, built):
+    made = Optimizer(parameters(), steps=counted.steps(), lr=0.1, engine="fused")
+    made.step()
+    built.clear()
+    others = [torch.ones(shape, requires_grad=True) for shape in [(5, 9), (40_000,), (), (3, 2, 4)]]
+    for w in others:
+        w.grad = torch.ones_like(w)
+    others[0].grad = torch.ones(9, 5).t()
+    Optimizer(others, steps=counted.steps(), lr=0.2, engine="fused").step()
+    assert built == []
+
+
+@pytest.mark.needs("llvmlite")
+def test_two_thousand_optimizers_of_one_parameter_compile_once(counted, built):
+    for _ in range(2000):
+        Optimizer(parameters(1), steps=counted.steps(), lr=0.1, engine="fused").step()
+    assert len([each for each in built if isinstance(each, str)]) == 1

@@ -42,7 +42,7 @@ def parameter(shape=(2,), grad=2.0):
     return w
 
 
-@pytest.fixture(params=["loop", "foreach"])
+@pytest.fixture(params=["loop", "foreach", "fused"])
 def engine(request):
     return request.param
 

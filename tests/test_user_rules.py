@@ -144,7 +144,7 @@ def gradients(shapes, seed=0):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 @pytest.mark.parametrize("way", ["class", "steps"])
 @pytest.mark.parametrize("name", ROWS)
 def test_equals_its_paper(name, way, engine, dtype):
@@ -189,7 +189,7 @@ def two_groups(steps, **hypers):
     return a, b, optimizer
 
 
-@pytest.fixture(params=["loop", "foreach"])
+@pytest.fixture(params=["loop", "foreach", "fused"])
 def engine(request):
     return request.param
 

@@ -55,7 +55,7 @@ def state_without_view(optimizer):
 # --- what it shows -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["loop", "foreach"])
+@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
 @pytest.mark.parametrize("row", VIEWED, ids=lambda row: row.name)
 def test_the_view_is_the_papers(row, engine):
     each = trial(row, torch.float64, engine)

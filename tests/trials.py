@@ -7,7 +7,7 @@ import numpy as np
 import references as ref
 import torch
 
-ENGINES = ("loop", "foreach")
+ENGINES = ("loop", "foreach", "fused")
 STEPS = 7  # RAdam rectifies from the sixth on
 SHAPES = ((), (1,), (7, 5), (0, 3), (2, 3, 4))
 MATRICES = ((7, 5), (3, 8), (0, 3), (4, 4), (2, 3, 4))
