@@ -145,6 +145,29 @@ done:
   ret void
 }
 
+define void @pass0.shared(ptr %words) {
+entry:
+  %at.1 = getelementptr i64, ptr %words, i64 0
+  %word.2 = load i64, ptr %at.1
+  %at.3 = getelementptr i64, ptr %words, i64 1
+  %word.4 = load i64, ptr %at.3
+  %at.5 = getelementptr i64, ptr %words, i64 2
+  %word.6 = load i64, ptr %at.5
+  %at.7 = getelementptr i64, ptr %words, i64 3
+  %word.8 = load i64, ptr %at.7
+  %at.9 = getelementptr i64, ptr %words, i64 4
+  %word.10 = load i64, ptr %at.9
+  %at.11 = getelementptr i64, ptr %words, i64 5
+  %word.12 = load i64, ptr %at.11
+  %argument.13 = inttoptr i64 %word.2 to ptr
+  %argument.14 = inttoptr i64 %word.6 to ptr
+  %argument.15 = inttoptr i64 %word.8 to ptr
+  %argument.16 = inttoptr i64 %word.10 to ptr
+  %argument.17 = inttoptr i64 %word.12 to ptr
+  call void @pass0(ptr %argument.13, i64 %word.4, ptr %argument.14, ptr %argument.15, ptr %argument.16, ptr %argument.17)
+  ret void
+}
+
 define internal void @pass2.0(i64 %start, i64 %count, i64 %number, i64 %columns, i64 %matrix, i64 %slice, ptr %hosts, ptr %globals, ptr %known, ptr noalias %partials, ptr noalias %g.ptr11, ptr noalias %field.ptr13, ptr noalias %field.ptr14, ptr noalias %field.ptr15, ptr noalias %field.ptr19) {
 entry:
   %at.1 = getelementptr inbounds double, ptr %hosts, i64 0
@@ -267,6 +290,29 @@ work:
   call void @pass2.0(i64 %entry.7, i64 %entry.10, i64 %word.23, i64 %word.29, i64 %word.32, i64 %word.35, ptr %hosts.36, ptr %globals, ptr %known.37, ptr %mine.39, ptr %pointer.43, ptr %pointer.47, ptr %pointer.51, ptr %pointer.55, ptr %pointer.59)
   br label %next
 done:
+  ret void
+}
+
+define void @pass2.shared(ptr %words) {
+entry:
+  %at.1 = getelementptr i64, ptr %words, i64 0
+  %word.2 = load i64, ptr %at.1
+  %at.3 = getelementptr i64, ptr %words, i64 1
+  %word.4 = load i64, ptr %at.3
+  %at.5 = getelementptr i64, ptr %words, i64 2
+  %word.6 = load i64, ptr %at.5
+  %at.7 = getelementptr i64, ptr %words, i64 3
+  %word.8 = load i64, ptr %at.7
+  %at.9 = getelementptr i64, ptr %words, i64 4
+  %word.10 = load i64, ptr %at.9
+  %at.11 = getelementptr i64, ptr %words, i64 5
+  %word.12 = load i64, ptr %at.11
+  %argument.13 = inttoptr i64 %word.2 to ptr
+  %argument.14 = inttoptr i64 %word.6 to ptr
+  %argument.15 = inttoptr i64 %word.8 to ptr
+  %argument.16 = inttoptr i64 %word.10 to ptr
+  %argument.17 = inttoptr i64 %word.12 to ptr
+  call void @pass2(ptr %argument.13, i64 %word.4, ptr %argument.14, ptr %argument.15, ptr %argument.16, ptr %argument.17)
   ret void
 }
 
@@ -419,6 +465,29 @@ work:
   call void @pass3.0(i64 %entry.7, i64 %entry.10, i64 %word.23, i64 %word.29, i64 %word.32, i64 %word.35, ptr %hosts.36, ptr %globals, ptr %known.37, ptr %mine.39, ptr %pointer.43, ptr %pointer.47, ptr %pointer.51, ptr %pointer.55, ptr %pointer.59)
   br label %next
 done:
+  ret void
+}
+
+define void @pass3.shared(ptr %words) {
+entry:
+  %at.1 = getelementptr i64, ptr %words, i64 0
+  %word.2 = load i64, ptr %at.1
+  %at.3 = getelementptr i64, ptr %words, i64 1
+  %word.4 = load i64, ptr %at.3
+  %at.5 = getelementptr i64, ptr %words, i64 2
+  %word.6 = load i64, ptr %at.5
+  %at.7 = getelementptr i64, ptr %words, i64 3
+  %word.8 = load i64, ptr %at.7
+  %at.9 = getelementptr i64, ptr %words, i64 4
+  %word.10 = load i64, ptr %at.9
+  %at.11 = getelementptr i64, ptr %words, i64 5
+  %word.12 = load i64, ptr %at.11
+  %argument.13 = inttoptr i64 %word.2 to ptr
+  %argument.14 = inttoptr i64 %word.6 to ptr
+  %argument.15 = inttoptr i64 %word.8 to ptr
+  %argument.16 = inttoptr i64 %word.10 to ptr
+  %argument.17 = inttoptr i64 %word.12 to ptr
+  call void @pass3(ptr %argument.13, i64 %word.4, ptr %argument.14, ptr %argument.15, ptr %argument.16, ptr %argument.17)
   ret void
 }
 

@@ -158,3 +158,26 @@ case1:
 done:
   ret void
 }
+
+define void @pass0.shared(ptr %words) {
+entry:
+  %at.1 = getelementptr i64, ptr %words, i64 0
+  %word.2 = load i64, ptr %at.1
+  %at.3 = getelementptr i64, ptr %words, i64 1
+  %word.4 = load i64, ptr %at.3
+  %at.5 = getelementptr i64, ptr %words, i64 2
+  %word.6 = load i64, ptr %at.5
+  %at.7 = getelementptr i64, ptr %words, i64 3
+  %word.8 = load i64, ptr %at.7
+  %at.9 = getelementptr i64, ptr %words, i64 4
+  %word.10 = load i64, ptr %at.9
+  %at.11 = getelementptr i64, ptr %words, i64 5
+  %word.12 = load i64, ptr %at.11
+  %argument.13 = inttoptr i64 %word.2 to ptr
+  %argument.14 = inttoptr i64 %word.6 to ptr
+  %argument.15 = inttoptr i64 %word.8 to ptr
+  %argument.16 = inttoptr i64 %word.10 to ptr
+  %argument.17 = inttoptr i64 %word.12 to ptr
+  call void @pass0(ptr %argument.13, i64 %word.4, ptr %argument.14, ptr %argument.15, ptr %argument.16, ptr %argument.17)
+  ret void
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
@@ -16,6 +17,8 @@ from ..program import Program
 from ..tracing import Value
 from . import foreach, loop
 from .batch import Batch, call, operand
+
+PROCESS = os.getpid()  # a fork of it has lost the threads that torch computes in
 
 
 class Unfit(Exception):

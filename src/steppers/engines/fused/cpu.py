@@ -112,7 +112,11 @@ def _launch(
     records, partial = tables.records.buffer_info()[0], partials.buffer_info()[0]
     at = counter.buffer_info()[0], count, table, records, globals_.buffer_info()[0], partial
     threads = 1 if sum(tables.sizes) <= ALONE else count
-    together(functools.partial(module.function(walk, 6), *at), threads)
+    call, shared = (
+        functools.partial(module.function(walk, 6), *at),
+        module.address(f"{walk}.shared"),
+    )
+    together(call, shared, array("q", at), threads)
     if not finish:
         return {}
     totals = torch.zeros(len(sums), dtype=torch.float64, device="cpu")

@@ -21,6 +21,10 @@ class Module:
         default_factory=dict[str, Callable[..., None]]
     )
 
+    def address(self, name: str) -> int:
+        """Where a function begins."""
+        return self.engine.get_function_address(name)
+
     def function(self, name: str, arguments: int) -> Callable[..., None]:
         """A void function of so many 64-bit arguments, called without the GIL."""
         if name not in self._functions:

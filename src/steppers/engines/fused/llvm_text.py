@@ -95,6 +95,7 @@ def _pass(program: Program, number: int, signature: Signature) -> Iterator[tuple
             yield text.replace("@VARIANT", f"@{walk}.{len(inner) - 1}"), made.body.needs
         cases.append(inner[text])
     yield _walk(program, number, cases, walk, signature), set()
+    yield _shared(walk), set()
     if finish:
         yield _finish(program, number, finish), {"llvm.sqrt.f64", "llvm.maximum.f64"}
 
@@ -157,6 +158,25 @@ def _walk(
 
 META_COUNTS = ("number", "columns", "matrix", "slice")
 META_PASSED = ("row", "variant", "known", *META_COUNTS)
+
+
+def _shared(name: str) -> str:
+    """The walk as a function of one pointer, to its arguments: how thread libraries call."""
+    body = Body("double")
+    body.lines += [f"define void @{name}.shared(ptr %words) {{", "entry:"]
+    words: list[str] = []
+    for k in range(6):
+        at = body.let("at", f"getelementptr i64, ptr %words, i64 {k}")
+        words.append(body.let("word", f"load i64, ptr {at}"))
+    kinds = ("ptr", "i64", "ptr", "ptr", "ptr", "ptr")
+    args = [
+        f"i64 {word}"
+        if kind == "i64"
+        else "ptr " + body.let("argument", f"inttoptr i64 {word} to ptr")
+        for kind, word in zip(kinds, words, strict=True)
+    ]
+    body.lines += [f"  call void @{name}({', '.join(args)})", "  ret void", "}"]
+    return "\n".join(body.lines)
 
 
 def _entry(body: Body, place: str, k: int) -> str:
