@@ -6,7 +6,7 @@ import torch
 
 import steppers
 from steppers import engines
-from steppers.engines.fused import tables, triton_build, triton_chunk, triton_text
+from steppers.engines.fused import exchange, tables, triton_build, triton_chunk, triton_text
 
 
 class Looked(Exception):
@@ -62,7 +62,7 @@ def machine_code(make, block=triton_chunk.BLOCK, **more):
     )
     found = {}
     for number in range(len(program.passes)):
-        for name in filter(None, triton_text.kernel_names(program, number)):
+        for name in filter(None, exchange.pass_names(program, number)):
             arguments = functions[name].arg_names
             kinds = dict.fromkeys(arguments, "*fp64")
             kinds |= {k: "*i64" for k in ("records", "chunks", "tensors") if k in kinds}

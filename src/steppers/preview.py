@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .shell import precision, storing, work
+from .shell.counters import count_of
 from .shell.protocol import Shell
 from .shell.work import Work
 from .slots import dtype_of, make, shape_of
@@ -29,15 +30,9 @@ def pieces(
     """
     recipe, key = optimizer.recipe_and_key(group)
     values = recipe.values(type(optimizer).__name__, group, key)
-    found: dict[int, Work] = {}
-    for i, p in enumerate(group["params"]):
-        if picks(p):
-            programs = recipe.programs(key, p.ndim)
-            made = Work(group, recipe.chain(key), programs, values, 0)
-            piece = found.setdefault(id(programs), made)
-            piece.members.append(i)
-            piece.params.append(p)
-    return [each for piece in found.values() for each in _filled(optimizer, piece, which)]
+    members = [i for i, p in enumerate(group["params"]) if picks(p)]
+    found = work.by_program(recipe, key, group, values, members)
+    return [each for piece in found for each in _filled(optimizer, piece, which)]
 
 
 def _filled(optimizer: Shell, piece: Work, which: str) -> list[Work]:
@@ -78,10 +73,8 @@ def _state(optimizer: Shell, piece: Work, p: Tensor) -> dict[str, Any]:
 
 
 def _count(optimizer: Shell, piece: Work, p: Tensor) -> float:
-    """Steps taken. State that has slots but no step (torch's SGD) counts as having taken one."""
-    held: Any = optimizer.state.get(p) or {}
-    begun = held.get("step") is None and any(slot in held for slot in piece.programs.binding.slots)
-    return 0.0 if piece.live else float(1.0 if begun else held.get("step") or 0.0)
+    held = optimizer.state.get(p) or {}
+    return 0.0 if piece.live else count_of(held, piece.programs.binding.slots)
 
 
 def _gradient(p: Tensor) -> Tensor:

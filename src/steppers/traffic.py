@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .engines.batch import Batch, compute_dtype
-from .engines.fused import llvm_text, triton_text
+from .engines.fused.exchange import pass_names
 from .engines.fused.kernel import DECIDED, Taken, full_slot, kernel, selection
 from .engines.fused.running import sorted_by_signature
 from .engines.fused.tables import signature_of
@@ -116,10 +116,8 @@ def launches(pieces: Iterable[Work]) -> int:
         alike = sorted_by_signature(batch, False)
         if isinstance(alike, str):
             return 0
-        names = triton_text.kernel_names if batch.tensors["p"][0].is_cuda else llvm_text.pass_names
-        kernels = [
-            name for n in range(len(batch.program.passes)) for name in names(batch.program, n)
-        ]
+        numbers = range(len(batch.program.passes))
+        kernels = [name for n in numbers for name in pass_names(batch.program, n)]
         count += len(alike) * sum(map(bool, kernels))
     return count
 

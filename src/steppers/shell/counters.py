@@ -6,7 +6,7 @@ is read and advanced by one call for all parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import is_
 from typing import Any
 
@@ -41,16 +41,13 @@ class Counters:
     ) -> list[float]:
         """The counts of some parameters; their states get views of ours where they have others.
 
-        A state that has slots but no step (torch's SGD) counts as having taken one. If `live`,
-        counts are left on the device, and zeros are returned.
+        If `live`, counts are left on the device, and zeros are returned.
         """
         for i, state in zip(members, states, strict=True):
             step = state.get("step")
             if step is self.views[i]:
                 continue
-            begun = step is None and any(slot in state for slot in slots)
-            count = float(1.0 if begun else step or 0.0)
-            self.views[i].fill_(count)
+            self.views[i].fill_(count_of(state, slots))
             state["step"] = self.views[i]
         counts = [0.0] * len(self.params) if live else self.base.tolist()
         return [counts[i] for i in members]
@@ -70,3 +67,10 @@ class Counters:
             self.base += 1
         elif members:
             self.base[list(members)] += 1
+
+
+def count_of(state: Mapping[str, Any], slots: Iterable[str]) -> float:
+    """Steps that a state took; one that has slots but no step (torch's SGD) has taken one."""
+    step = state.get("step")
+    begun = step is None and any(slot in state for slot in slots)
+    return float(1.0 if begun else step or 0.0)

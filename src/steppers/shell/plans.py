@@ -85,18 +85,11 @@ class Plans:
             return []
         engine = optimizer.choice_of(group).name
         values = recipe.values(owner, group, key, on_gpu=engine == "fused")
-        pieces: dict[int, Work] = {}
-        for i in members:
-            p = group["params"][i]
-            programs = recipe.programs(key, p.ndim)
-            work.refuse(owner, p, programs, which)
-            piece = pieces.setdefault(
-                id(programs),
-                Work(group, recipe.chain(key), programs, values, number, self.checked),
-            )
-            piece.members.append(i)
-            piece.params.append(p)
-        return [(engine, piece) for piece in pieces.values()]
+        pieces = work.by_program(recipe, key, group, values, members, number, self.checked)
+        for piece in pieces:
+            for p in piece.params:
+                work.refuse(owner, p, piece.programs, which)
+        return [(engine, piece) for piece in pieces]
 
     def prepare(self, optimizer: Shell, piece: Work) -> None:
         """Make the state that is missing, and read the counts."""
@@ -136,7 +129,7 @@ class Plan:
         self.pieces: Pieces = [(e, part) for e, piece in found for part in storing.alike(piece)]
         self.groups = list(optimizer.param_groups)
         self.marks = [_mark(optimizer, group) for group in self.groups]
-        self.keyed = {id(group): optimizer.recipe_and_key(group) for group in self.groups}
+        self.keyed = {id(g): mark[:2] for g, mark in zip(self.groups, self.marks, strict=True)}
         self.params = [list(group["params"]) for group in self.groups]
         self.flat = [p for params in self.params for p in params]
         self.present = [p.grad is not None for p in self.flat]
@@ -145,8 +138,7 @@ class Plan:
         self.counters = [plans.counter(piece.group) for _, piece in self.pieces]
         self.lasting = all(_lasting(piece) for _, piece in self.pieces)
         self.places = self._places()
-        self.keeps = any(recipe.kept(key) for recipe, key in map(optimizer.recipe_and_key,
-                                                                 self.groups))  # fmt: skip
+        self.keeps = any(recipe.kept(key) for recipe, key in self.keyed.values())
 
     def _places(self) -> list[list[int]]:
         """For each piece the places of its parameters among all."""
@@ -190,7 +182,7 @@ class Plan:
             self._read(optimizer)
         common = work.run(self.pieces, self.which, counting)
         if self.keeps:
-            keyed = ((g, *optimizer.recipe_and_key(g)) for g in self.groups if self.pieces)
+            keyed = ((g, *self.keyed[id(g)]) for g in self.groups if self.pieces)
             busy = [piece.group for _, piece in self.pieces]
             skipped = any(piece.skipped is True for _, piece in self.pieces)
             kept.settle(type(optimizer).__name__, keyed, self.which, busy, common, skipped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ from ..optable import Number
 from ..program import Hosts, Program, Programs
 from ..tracing import GLOBAL, NUMBER
 from . import kept, precision, storing
-from .recipe import is_live
+from .recipe import Key, Recipe, is_live
 from .storing import as_real
 
 
@@ -66,6 +66,30 @@ class Work:
     def rules(self, which: str, ndim: int) -> tuple[Rule, ...]:
         """The rules of one of the chains for parameters of that many dimensions."""
         return self.chain.at(ndim)[which]
+
+
+def by_program(
+    recipe: Recipe,
+    key: Key,
+    group: dict[str, Any],
+    values: dict[str, Any],
+    members: Iterable[int],
+    number: int = 0,
+    checked: set[Any] | None = None,
+) -> list[Work]:
+    """Some of a group's parameters in pieces, one for each program, with the values of its hypers.
+
+    `number` is that of the group's first parameter; `checked` is the optimizer's.
+    """
+    found: dict[int, Work] = {}
+    for i in members:
+        p = group["params"][i]
+        programs = recipe.programs(key, p.ndim)
+        made = Work(group, recipe.chain(key), programs, values, number, checked or set())
+        piece = found.setdefault(id(programs), made)
+        piece.members.append(i)
+        piece.params.append(p)
+    return list(found.values())
 
 
 @contextmanager

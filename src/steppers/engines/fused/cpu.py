@@ -14,9 +14,9 @@ from ...tracing import Value
 from ..batch import Batch
 from . import running
 from .between import Between
-from .exchange import Signature, sums_of
+from .exchange import Signature, pass_names, sums_of
 from .llvm_build import Module, build, converts_halves
-from .llvm_text import pass_names, render
+from .llvm_text import render
 from .tables import Tables
 from .threads import together
 
@@ -29,49 +29,21 @@ def compiled(program: Program, signature: Signature) -> Module:
     return build(render(program, signature))
 
 
-class Plan:
-    """What is kept of a batch between steps: its tables, one for each signature."""
-
-    def __init__(self, batch: Batch, tables: list[Tables]) -> None:
-        self.tables = tables
-        self.modules = [compiled(batch.program, each.signature) for each in tables]
-        self.between: list[list[Between]] = []
-        every = not batch.program.conditions  # else it is looked up at each step
-        self.moved = running.moved(batch) if every else None
-
-
 def prepare(batch: Batch) -> str:
-    """Make or refresh the tables of a batch; returns why it cannot run here, or ''.
-
-    Nothing is written to any tensor.
-    """
-    plan = batch.memory.get("fused")
-    if plan is None or not all(tables.fits(batch) for tables in plan.tables):
-        alike = running.sorted_by_signature(batch, converts_halves())
-        why = alike if isinstance(alike, str) else running.unfit(batch)
-        if why or isinstance(alike, str):
-            return why
-        made = [Tables(batch, members, each) for each, members in alike.items()]
-        plan = batch.memory["fused"] = Plan(batch, made)
-    for tables in plan.tables:
-        tables.numbers(batch)
-        tables.fetch(batch)
-    plan.between = [running.between(batch, tables) for tables in plan.tables]
-    return ""
+    """Make or refresh the tables of a batch; returns why it cannot run here, or ''."""
+    return running.prepare(batch, Tables, compiled, converts_halves())
 
 
 def run(batch: Batch, number: int) -> dict[Value, list[Tensor]]:
     """Run one pass; returns the partial sums of the totals that it computes."""
-    plan: Plan = batch.memory["fused"]
+    plan: running.Plan[Tables] = batch.memory["fused"]
     partial: dict[Value, list[Tensor]] = {}
     globals_ = _globals(batch, plan.tables[0]) if plan.tables else array("d")
-    for tables, module, between in zip(plan.tables, plan.modules, plan.between, strict=True):
+    for tables, module, between in zip(plan.tables, plan.code, plan.between, strict=True):
         for total, x in _run(batch, number, tables, module, between, globals_).items():
             partial.setdefault(total, []).append(x)
     if number == len(batch.program.passes) - 1:
-        moved = running.moved(batch) if plan.moved is None else plan.moved
-        running.close(batch, plan.tables, moved)
-        plan.between = []
+        plan.close(batch)
     return partial
 
 
@@ -112,11 +84,8 @@ def _launch(
     records, partial = tables.records.buffer_info()[0], partials.buffer_info()[0]
     at = counter.buffer_info()[0], count, table, records, globals_.buffer_info()[0], partial
     threads = 1 if sum(tables.sizes) <= ALONE else count
-    call, shared = (
-        functools.partial(module.function(walk, 6), *at),
-        module.address(f"{walk}.shared"),
-    )
-    together(call, shared, array("q", at), threads)
+    call = functools.partial(module.function(walk, 6), *at)
+    together(call, module.address(f"{walk}.shared"), array("q", at), threads)
     if not finish:
         return {}
     totals = torch.zeros(len(sums), dtype=torch.float64, device="cpu")

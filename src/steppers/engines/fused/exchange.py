@@ -12,6 +12,7 @@ from typing import Any
 
 from ...program import Program
 from ...tracing import GLOBAL, HOST, PER_TENSOR, Value
+from ..storage import LOW
 from .kernel import FLAT, Kernel, full_slot, kernel, variants, walk_of, wanted
 
 LARGEST = ("amax",)
@@ -53,14 +54,14 @@ def layout(program: Program) -> Layout:
     given = dict.fromkeys(v for each in kernels for v in each.given)
     handed = dict.fromkeys((end, i) for each in kernels for end, i, _ in each.handed)
     rows = dict.fromkeys(("row sums", end) for each in kernels for end, _ in each.sums)
-    asked = [arg for each in kernels for arg in _operands(each)]
+    asked = [arg for each in kernels for arg in operands(each)]
     hosts = dict.fromkeys(v for v in asked if v.extent == HOST)
     totals = dict.fromkeys(v for v in asked if v.extent == GLOBAL and v.kind in ("total", "input"))
     ends = (end for each in program.passes for end in each.ends if end.extent == PER_TENSOR)
     scalars = (v for v in program.inputs.values() if v.extent == PER_TENSOR)
     names = ["p", *(["g"] if "g" in program.inputs else [])]
     names += [name for name in program.slots if full_slot(program, name)]
-    lows = [low for low in (f"{name}_low" for name in names if name != "g") if low not in names]
+    lows = [low for low in (name + LOW for name in names if name != "g") if low not in names]
     return Layout(
         tuple(hosts),
         tuple(totals),
@@ -77,12 +78,22 @@ def all_kernels(program: Program) -> Iterator[Kernel]:
             yield kernel(program, number, taken)
 
 
-def _operands(each: Kernel) -> Iterator[Value]:
+def operands(each: Kernel) -> Iterator[Value]:
+    """Every value that something in a kernel asks for."""
     args = [a for step in each.steps for a in wanted(step)]
     args += [a for _, row in each.shared for a in row]
     args += [*(v for _, v in each.stores), *(v for *_, v in each.handed)]
     args += [a for _, row in each.sums for a in row]
     return (a for a in args if isinstance(a, Value))
+
+
+def pass_names(program: Program, number: int) -> tuple[str, str]:
+    """The functions of a pass: its walk, and its finish ('' where there is nothing to do)."""
+    kernels = [kernel(program, number, taken) for taken in variants(program)]
+    if all(each.idle for each in kernels):
+        return "", ""
+    finishes = walk_of(program, number) == FLAT and any(each.sums for each in kernels)
+    return f"pass{number}", f"finish{number}" if finishes else ""
 
 
 def record_words(program: Program) -> int:
@@ -144,6 +155,11 @@ class Signature:
             if name not in ("p", "g") and (storage.dtype, storage.rounding) == (plain, "nearest")
         )  # fmt: skip
 
+    def stored(self, key: str) -> Storage:
+        """How p, g, a slot, or the low part of one, is stored."""
+        known = dict(self.storage)
+        return known[key if key in known else key.removesuffix(LOW)]
+
     def lows(self) -> list[str]:
         """Names of the tensors that have a companion."""
         return [name for name, storage in self.storage if storage.rounding == "kahan"]
@@ -156,7 +172,7 @@ def fields_of(program: Program, number: int, signature: Signature) -> list[Any]:
     for taken in variants(program):
         each = kernel(program, number, taken, signature.exact())
         names = {name for name, _ in (*each.reads, *each.stores)}
-        used |= names | {f"{n}_low" for n in names & set(signature.lows())}
+        used |= names | {n + LOW for n in names & set(signature.lows())}
         used |= {*each.small, *each.given, *((end, i) for end, i, _ in each.handed)}
         if walk_of(program, number) != FLAT:
             used |= {("row sums", end) for end, _ in each.sums}

@@ -18,10 +18,10 @@ from ...tracing import Value
 from ..batch import Batch
 from . import running
 from .between import Between
-from .exchange import Signature, sums_of
+from .exchange import Signature, pass_names, sums_of
 from .triton_build import build, launch
 from .triton_tables import DeviceTables
-from .triton_text import kernel_names, render
+from .triton_text import render
 
 
 @functools.cache
@@ -30,49 +30,21 @@ def compiled(program: Program, signature: Signature) -> dict[str, Any]:
     return build(render(program, signature))
 
 
-class Plan:
-    """What is kept of a batch between steps: its tables, one for each signature."""
-
-    def __init__(self, batch: Batch, tables: list[DeviceTables]) -> None:
-        self.tables = tables
-        self.kernels = [compiled(batch.program, each.signature) for each in tables]
-        self.between: list[list[Between]] = []
-        every = not batch.program.conditions  # else it is looked up at each step
-        self.moved = running.moved(batch) if every else None
-
-
 def prepare(batch: Batch) -> str:
-    """Make or refresh the tables of a batch; returns why it cannot run here, or ''.
-
-    Nothing is written to any tensor.
-    """
-    plan = batch.memory.get("fused")
-    if plan is None or not all(tables.fits(batch) for tables in plan.tables):
-        alike = running.sorted_by_signature(batch, False)
-        why = alike if isinstance(alike, str) else running.unfit(batch)
-        if why or isinstance(alike, str):
-            return why
-        made = [DeviceTables(batch, members, each) for each, members in alike.items()]
-        plan = batch.memory["fused"] = Plan(batch, made)
-    for tables in plan.tables:
-        tables.numbers(batch)
-        tables.fetch(batch)
-    plan.between = [running.between(batch, tables) for tables in plan.tables]
-    return ""
+    """Make or refresh the tables of a batch; returns why it cannot run here, or ''."""
+    return running.prepare(batch, DeviceTables, compiled, False)
 
 
 def run(batch: Batch, number: int) -> dict[Value, list[Tensor]]:
     """Run one pass; returns the partial sums of the totals that it computes."""
-    plan: Plan = batch.memory["fused"]
+    plan: running.Plan[DeviceTables] = batch.memory["fused"]
     partial: dict[Value, list[Tensor]] = {}
-    for tables, kernels, between in zip(plan.tables, plan.kernels, plan.between, strict=True):
+    for tables, kernels, between in zip(plan.tables, plan.code, plan.between, strict=True):
         with _on(tables.device):
             for total, x in _run(batch, number, tables, kernels, between).items():
                 partial.setdefault(total, []).append(x)
     if number == len(batch.program.passes) - 1:
-        moved = running.moved(batch) if plan.moved is None else plan.moved
-        running.close(batch, [*plan.tables], moved)
-        plan.between = []
+        plan.close(batch)
     return partial
 
 
@@ -101,7 +73,7 @@ def _launch(
     batch: Batch, number: int, tables: DeviceTables, kernels: dict[str, Any]
 ) -> dict[Value, Tensor]:
     """Run a pass over its chunks, then combine the sums of its chunks."""
-    walk, finish = kernel_names(batch.program, number)
+    walk, finish = pass_names(batch.program, number)
     if not walk:
         return {}
     sums, (entries, counts, chunks) = sums_of(batch.program, number), tables.entries(number)

@@ -6,12 +6,22 @@ kept in registers and stored at the end of the chunk or row; sums down the rows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...program import Program
 from ...tracing import FIRST, FULL, HOST, PER_TENSOR, Value
-from .exchange import LARGEST, SQUARED, Signature, fields_of, layout, over_rows, sums_of
+from ..storage import LOW
+from .exchange import (
+    LARGEST,
+    SQUARED,
+    Signature,
+    fields_of,
+    layout,
+    operands,
+    over_rows,
+    sums_of,
+)
 from .kernel import FLAT, REST, kernel, walk_of, wanted
 from .llvm_ops import OPS, SUFFIX, Body, clean, literal
 from .llvm_storage import load, store
@@ -73,7 +83,7 @@ class Inner:
         wide: dict[Any, str] = {}
         steps = [s for s in each.steps if s.value.extent == PER_TENSOR]
         rest = [s for s in each.steps if s.value.extent != PER_TENSOR]
-        asked = dict.fromkeys(v for v in self._asked() if isinstance(v, Value))
+        asked = dict.fromkeys(operands(self.kernel))
         for table, values in (("hosts", self.layout.hosts), ("globals", self.layout.globals),
                               ("known", self.layout.known)):  # fmt: skip
             for place, value in enumerate(values):
@@ -88,15 +98,6 @@ class Inner:
             self.env[value] = self._narrow(name, value)
         self._keys(rest, wide)
         self._steps(steps)
-
-    def _asked(self) -> Iterator[Any]:
-        each = self.kernel
-        for step in each.steps:
-            yield from wanted(step)
-        for _, args in (*each.shared, *each.sums):
-            yield from args
-        yield from (value for _, value in each.stores)
-        yield from (value for *_, value in each.handed)
 
     def _wide(self, table: str, place: int, value: Value) -> str:
         at = self.body.let("at", f"getelementptr inbounds double, ptr %{table}, i64 {place}")
@@ -253,7 +254,7 @@ class Inner:
 
     def _low(self, name: str) -> str:
         kahan = self.signature.of(name).rounding == "kahan"
-        return self._pointer(f"{name}_low") if kahan else ""
+        return self._pointer(name + LOW) if kahan else ""
 
     def _steps(self, steps: Sequence[Any]) -> None:
         for step in steps:

@@ -23,10 +23,11 @@ from .exchange import (
     fields_of,
     layout,
     over_rows,
+    pass_names,
     record_words,
     sums_of,
 )
-from .kernel import FLAT, kernel, variants, walk_of
+from .kernel import FLAT, variants, walk_of
 from .llvm_inner import LANES, Inner
 from .llvm_ops import Body, literal
 
@@ -72,15 +73,6 @@ def _with_lanes(text: str, width: int) -> str:
     return text + "".join(nodes)
 
 
-def pass_names(program: Program, number: int) -> tuple[str, str]:
-    """The functions of a pass: its walk, and its finish ('' where there is nothing to do)."""
-    kernels = [kernel(program, number, taken) for taken in variants(program)]
-    if all(each.idle for each in kernels):
-        return "", ""
-    finishes = walk_of(program, number) == FLAT and any(each.sums for each in kernels)
-    return f"pass{number}", f"finish{number}" if finishes else ""
-
-
 def _pass(program: Program, number: int, signature: Signature) -> Iterator[tuple[str, set[str]]]:
     walk, finish = pass_names(program, number)
     if not walk:
@@ -103,9 +95,7 @@ def _pass(program: Program, number: int, signature: Signature) -> Iterator[tuple
 def _bytes(key: Any, signature: Signature) -> int:
     """The size of an element of a field."""
     if isinstance(key, str):
-        storage = dict(signature.storage)
-        name = key if key in storage else key.removesuffix("_low")
-        return BYTES[storage[name].dtype]
+        return BYTES[signature.stored(key).dtype]
     return 4 if signature.real == "float" else 8
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,10 +12,54 @@ from torch import Tensor
 from ...program import Program
 from ...tracing import Value
 from ..batch import Batch
+from ..storage import LOW
 from .between import Between
 from .exchange import Signature, sums_of
 from .kernel import FLAT, Taken, kernel, selection, variants, walk_of
 from .tables import Tables, expanded, signature_of
+
+T = TypeVar("T", bound=Tables)
+
+
+class Plan(Generic[T]):
+    """What is kept of a batch between steps: its tables, one for each signature, and their code."""
+
+    def __init__(self, batch: Batch, tables: list[T], code: Callable[..., Any]) -> None:
+        self.tables = tables
+        self.code = [code(batch.program, each.signature) for each in tables]
+        self.between: list[list[Between]] = []
+        every = not batch.program.conditions  # else it is looked up at each step
+        self.moved = _moved(batch) if every else None
+
+    def close(self, batch: Batch) -> None:
+        """Copy back what was stored into copies, and tell autograd which parameters changed."""
+        stores = set(batch.program.stores)
+        for each in self.tables:
+            each.put_back(batch, stores | {name + LOW for name in stores})
+        moved = _moved(batch) if self.moved is None else self.moved
+        torch.autograd.graph.increment_version(moved)
+        self.between = []
+
+
+def prepare(batch: Batch, tables: type[T], code: Callable[..., Any], half: bool) -> str:
+    """Make or refresh the tables of a batch; returns why it cannot run, or ''.
+
+    Nothing is written to any tensor of the batch. `half`: the processor converts float16 itself.
+    """
+    plan: Plan[T] | None = batch.memory.get("fused")
+    if plan is None or not all(each.fits(batch) for each in plan.tables):
+        alike = sorted_by_signature(batch, half)
+        if isinstance(alike, str):
+            return alike
+        if why := next(filter(None, (expanded(batch, i) for i in range(len(batch)))), ""):
+            return why
+        made = [tables(batch, members, signature) for signature, members in alike.items()]
+        plan = batch.memory["fused"] = Plan(batch, made, code)
+    for each in plan.tables:
+        each.numbers(batch)
+        each.fetch(batch)
+    plan.between = [_between(batch, each) for each in plan.tables]
+    return ""
 
 
 def sorted_by_signature(batch: Batch, half: bool) -> dict[Signature, list[int]] | str:
@@ -28,13 +73,8 @@ def sorted_by_signature(batch: Batch, half: bool) -> dict[Signature, list[int]] 
     return alike
 
 
-def unfit(batch: Batch) -> str:
-    """Why nothing may be stored to some parameter's tensors, or ''."""
-    return next(filter(None, (expanded(batch, i) for i in range(len(batch)))), "")
-
-
 @functools.cache
-def needs_torch(program: Program) -> bool:
+def _needs_torch(program: Program) -> bool:
     """True if some pass has small values, matrix ops or sums by rows."""
     for number in range(len(program.passes)):
         for taken in variants(program):
@@ -46,9 +86,9 @@ def needs_torch(program: Program) -> bool:
     return False
 
 
-def between(batch: Batch, tables: Tables) -> list[Between]:
+def _between(batch: Batch, tables: Tables) -> list[Between]:
     """One for each row of host values, where torch has work between the kernels."""
-    if not needs_torch(batch.program):
+    if not _needs_torch(batch.program):
         return []
     rows: dict[int, list[int]] = {}
     for k, i in enumerate(tables.members):
@@ -88,7 +128,7 @@ def hand_over(
     return by_rows or any(handed)
 
 
-def moved(batch: Batch) -> list[Tensor]:
+def _moved(batch: Batch) -> list[Tensor]:
     """The parameters that this step stores to, as far as conditions on the host tell."""
     stores = {row: _stores_p(batch.program, batch.taken(row)) for row in range(len(batch.hosts))}
     return [p for p, row in zip(batch.tensors["p"], batch.rows, strict=True)
@@ -99,11 +139,3 @@ def moved(batch: Batch) -> list[Tensor]:
 def _stores_p(program: Program, taken: Taken) -> bool:
     passes = range(len(program.passes))
     return any("p" in selection(program, number, taken).stores for number in passes)
-
-
-def close(batch: Batch, tables: list[Tables], moved: list[Tensor]) -> None:
-    """Copy back what was stored into copies, and tell autograd that the parameters changed."""
-    stores = set(batch.program.stores)
-    for each in tables:
-        each.put_back(batch, stores | {f"{name}_low" for name in stores})
-    torch.autograd.graph.increment_version(moved)

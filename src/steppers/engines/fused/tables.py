@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -65,6 +66,8 @@ def _guards(tensors: Sequence[Tensor]) -> Any:
 class Tables:
     """The parameters of a batch that are stored alike: one compiled program runs them."""
 
+    chunk = CHUNK  # elements of a chunk in a flat walk
+
     def __init__(self, batch: Batch, members: list[int], signature: Signature) -> None:
         self.program, self.members, self.signature = batch.program, members, signature
         self.layout, self.words = layout(batch.program), record_words(batch.program)
@@ -108,32 +111,22 @@ class Tables:
 
     def _describe(self, batch: Batch) -> None:
         """The words of the records that are no addresses of fields."""
+        by_slices = REST in (walk_of(self.program, n) for n in range(len(self.program.passes)))
+        ends = self.ends = [0, *accumulate(-(-size // self.chunk) for size in self.sizes)]
         for k, i in enumerate(self.members):
             shape, size = self.shapes[k], self.sizes[k]
             columns = shape[-1] if shape else 1
-            if REST in self._walks():
+            if by_slices:
                 columns = size // max(1, shape[0])
             rows = size // max(1, columns)
-            first, last = self._own(k)
             meta = dict(
-                row=0, variant=0, number=int(batch.numbers[i]), numel=size, first=first, last=last,
-                known=self.known[k].data_ptr(), columns=columns,
-                matrix=max(1, shape[-2]) if len(shape) > 1 and REST not in self._walks() else 1,
+                row=0, variant=0, number=int(batch.numbers[i]), numel=size,
+                first=ends[k], last=ends[k + 1], known=self.known[k].data_ptr(), columns=columns,
+                matrix=max(1, shape[-2]) if len(shape) > 1 and not by_slices else 1,
                 slice=max(1, rows // max(1, shape[0])) if shape else 1,
             )  # fmt: skip
             at = k * self.words
             self.records[at : at + len(META)] = array("q", [meta[key] for key in META])
-
-    def _walks(self) -> set[str]:
-        return {walk_of(self.program, number) for number in range(len(self.program.passes))}
-
-    def _own(self, k: int) -> tuple[int, int]:
-        """The chunks of a tensor in a flat walk."""
-        if k == 0:
-            self._ends = [0]
-            for size in self.sizes:
-                self._ends.append(self._ends[-1] + -(-size // CHUNK))
-        return self._ends[k], self._ends[k + 1]
 
     def table(self, number: int) -> tuple[int, int]:
         """The address and length of the table of chunks of a pass."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...program import Program
 from ...tracing import FIRST, FULL, HOST, PER_TENSOR, Value
-from .exchange import LARGEST, SQUARED, Signature, fields_of, layout, over_rows, sums_of
-from .kernel import FLAT, REST, Taken, kernel, walk_of, wanted
+from ..storage import LOW
+from .exchange import (
+    LARGEST,
+    SQUARED,
+    Signature,
+    fields_of,
+    layout,
+    operands,
+    over_rows,
+    sums_of,
+)
+from .kernel import FLAT, REST, Taken, kernel, walk_of
 from .triton_ops import OPS, REAL, Body, comment, identifier, literal
 from .triton_storage import load, store
 
@@ -79,7 +89,7 @@ class Chunk:
 
     def _scalars(self, in_double: Sequence[Any]) -> dict[Any, str]:
         """Read the numbers that the host, other passes and reductions left; some as doubles."""
-        asked = dict.fromkeys(v for v in self._asked() if isinstance(v, Value))
+        asked = dict.fromkeys(operands(self.kernel))
         stays = dict.fromkeys(v for v in in_double if isinstance(v, Value))
         named = global_names(self.program)
         places = {v: f"hosts + {k}" for k, v in enumerate(self.layout.hosts)}
@@ -93,15 +103,6 @@ class Chunk:
                 narrow = f"tl.load({at}).to(tl.float32)"
                 self.env[value] = self.body.let(value.name or value.op, narrow)
         return wide
-
-    def _asked(self) -> Iterator[Any]:
-        each = self.kernel
-        for step in each.steps:
-            yield from wanted(step)
-        for _, args in (*each.shared, *each.sums):
-            yield from args
-        yield from (value for _, value in each.stores)
-        yield from (value for *_, value in each.handed)
 
     def _narrow(self, name: str, value: Value) -> str:
         if self.signature.real == "double" or name in self.body.bits:
@@ -259,7 +260,7 @@ class Chunk:
 
     def _low(self, name: str) -> str:
         kahan = self.signature.of(name).rounding == "kahan"
-        return pointer(self.program, f"{name}_low") if kahan else ""
+        return pointer(self.program, name + LOW) if kahan else ""
 
     def _steps(self, steps: Sequence[Any]) -> None:
         for step in steps:

@@ -20,8 +20,9 @@ from .triton_chunk import BLOCK, ROWS
 class DeviceTables(Tables):
     """Parameters that are stored alike, with their chunks on the device."""
 
+    chunk = BLOCK
+
     def __init__(self, batch: Batch, members: list[int], signature: Signature) -> None:
-        self._ends: list[int] = []
         self._entries: dict[int, tuple[Tensor, Tensor]] = {}
         self._numbers: array[float] = array("d")
         self._late: list[tuple[int, Tensor]] = []  # numbers that only the device knows
@@ -30,12 +31,6 @@ class DeviceTables(Tables):
         super().__init__(batch, members, signature)
 
     # --- made once -----------------------------------------------------------------------------
-
-    def _own(self, k: int) -> tuple[int, int]:
-        if not self._ends:
-            counts = (-(-size // BLOCK) for size in self.sizes)
-            self._ends = [0, *itertools.accumulate(counts)]
-        return self._ends[k], self._ends[k + 1]
 
     def rows_of(self, k: int, down: bool) -> int:
         return ROWS
@@ -51,9 +46,9 @@ class DeviceTables(Tables):
         return entries, counts, len(entries)
 
     def _flat_entries(self) -> Tensor:
-        ends, sizes = torch.tensor(self._ends), torch.tensor(self.sizes)
+        ends, sizes = torch.tensor(self.ends), torch.tensor(self.sizes)
         tensor = torch.arange(len(self)).repeat_interleave(ends.diff())
-        start = (torch.arange(self._ends[-1]) - ends[tensor]) * BLOCK
+        start = (torch.arange(self.ends[-1]) - ends[tensor]) * BLOCK
         count = torch.minimum(sizes[tensor] - start, torch.tensor(BLOCK))
         return torch.stack([tensor, start, count, torch.zeros_like(start)], 1)
 

@@ -23,10 +23,11 @@ from .exchange import (
     fields_of,
     layout,
     over_rows,
+    pass_names,
     record_words,
     sums_of,
 )
-from .kernel import FLAT, Taken, kernel, variants, walk_of
+from .kernel import FLAT, Taken, variants, walk_of
 from .triton_chunk import BLOCK, COLUMNS, NUMBERS, ROWS, Chunk, global_names, pointer
 from .triton_ops import comment
 from .triton_storage import TYPE
@@ -65,17 +66,8 @@ def render(program: Program, signature: Signature) -> str:
     return "\n\n".join(part for part in (chain + HEAD, prelude, *functions) if part).rstrip() + "\n"
 
 
-def kernel_names(program: Program, number: int) -> tuple[str, str]:
-    """The kernels of a pass: its walk, and its finish ('' where there is nothing to do)."""
-    kernels = [kernel(program, number, taken) for taken in cases(program)]
-    if all(each.idle for each in kernels):
-        return "", ""
-    finishes = walk_of(program, number) == FLAT and any(each.sums for each in kernels)
-    return f"pass{number}", f"finish{number}" if finishes else ""
-
-
 def _pass(program: Program, number: int, signature: Signature) -> Iterator[tuple[str, set[str]]]:
-    walk, finish = kernel_names(program, number)
+    walk, finish = pass_names(program, number)
     if not walk:
         return
     known: dict[str, int] = {}  # text of a variant: its number
@@ -175,8 +167,7 @@ def _type(key: Any, signature: Signature) -> str:
     """The dtype of the elements of a field."""
     real = "tl.float64" if signature.real == "double" else "tl.float32"
     if isinstance(key, str):
-        storage = dict(signature.storage)
-        return TYPE[storage[key if key in storage else key.removesuffix("_low")].dtype]
+        return TYPE[signature.stored(key).dtype]
     sums = isinstance(key, tuple) and isinstance(key[0], str)  # the == of values is traced
     return "tl.float64" if sums and not over_rows(key[1]) else real
 
