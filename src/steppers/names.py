@@ -6,10 +6,11 @@ of valid ranges live here and nowhere else.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -145,6 +146,11 @@ def check(
             _check_one(owner, name, place, get(group, place), ranges.get(name, ANY))
 
 
+def check_value(owner: str, name: str, place: Place, value: Any) -> None:
+    """Raise ValueError or TypeError for a hyper's value that is out of range."""
+    _check_one(owner, name, place, value, RANGES.get(name, ANY))
+
+
 def _check_tuple(
     owner: str, key: str, value: Any, members: tuple[str, ...], size: int, mixed: bool
 ) -> None:
@@ -193,10 +199,19 @@ def _within(value: float, wanted: str) -> bool:
         return False
     if wanted == ANY:
         return True
+    return _inside(wanted)(value)
+
+
+@functools.cache
+def _inside(wanted: str) -> Callable[[float], bool]:
+    """What tells whether a value is in a range; read once, it is asked at every step."""
     found: Any = _RANGE.fullmatch(wanted)
     word, bound, left, low, high, right = found.groups()
     if word:
-        compare = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-        return compare[word](value, float(bound))
-    above = value >= float(low) if left == "[" else value > float(low)
-    return above and (value <= float(high) if right == "]" else value < float(high))
+        compare = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}[word]
+        end = float(bound)
+        return lambda value: compare(value, end)
+    least, most = float(low), float(high)
+    above = operator.ge if left == "[" else operator.gt
+    below = operator.le if right == "]" else operator.lt
+    return lambda value: above(value, least) and below(value, most)
