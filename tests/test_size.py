@@ -6,7 +6,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "src" / "steppers").rglob("*.py"))
-SOURCES = [*PACKAGE, *sorted((ROOT / "tests").rglob("*.py"))]
+FOLDERS = ("tests", "examples", "benchmarks")
+SOURCES = [
+    *PACKAGE,
+    *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))),
+]
 LINES, COLUMNS = 400, 100
 
 
