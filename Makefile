@@ -6,12 +6,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help test bare check demo format clean
+.PHONY: help test bare crash check demo docs format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make test    lint, types, layers, file sizes, then all tests"
 	@echo "make bare    all tests as if llvmlite and Triton were not installed (TESTS=… some)"
+	@echo "make crash   kill training 50 times at random moments; resumed, it must end with the same bits"
+	@echo "make docs    build the documentation into docs/_build/html, running every tutorial"
 	@echo "make check   lint, types, layers and file sizes alone"
 	@echo "make demo    train one small network with four optimizers and compare them"
 	@echo "make format  rewrite the sources as ruff formats them"
@@ -31,6 +33,9 @@ check: $(INSTALLED)
 # The engines that are left must do everything but be as fast.
 bare: $(INSTALLED)
 	$(BIN)/python -m pytest --without llvmlite --without triton $(PARALLEL) $(TESTS)
+
+crash: $(INSTALLED)
+	$(BIN)/python tests/crash.py --times 50
 
 demo: $(INSTALLED)
 	$(BIN)/steppers compare

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import steppers
-from steppers.cli.optimizers import find, maker, with_tuned
 from steppers.registry import list_optimizers
-from steppers.train import fit
+from steppers.train.experiments.callbacks import Report
+from steppers.train.experiments.optimizers import find, maker
+from steppers.train.experiments.settings import Setup, enter
 from steppers.train.tasks import TASKS
 
 DATA = "digits: scikit-learn's handwritten digits, 1,437 train / 360 held out"
@@ -43,7 +44,7 @@ def test_compare_as_json(run, tmp_path):
     names = [row["optimizer"] for row in report["optimizers"]]
     assert names == ["torch.SGD", "AdamW(lr=0.001)", "AdamW"]
     assert all(row["step_ms"] > 0 and row["error"] is None for row in report["optimizers"])
-    curves = json.loads((tmp_path / "x" / "compare.json").read_text())["curves"]
+    curves = json.loads((tmp_path / "x" / "report.json").read_text())["curves"]
     assert [len(curve["losses"]) for curve in curves] == [6, 6, 6]
 
 
@@ -84,12 +85,12 @@ def test_a_diverged_optimizer_is_in_the_table_and_the_exit_code(run):
     assert good["error"] is None
 
 
-def test_progress_is_a_line_an_epoch_without_a_terminal_and_a_bar_by_force(run):
+def test_progress_is_a_line_a_run_without_a_terminal_and_a_bar_by_force(run):
     argv = ["compare", "--optimizers", "AdamW", "--epochs", "2", "--batch-size", "256"]
     _, _, err = run(*argv)
-    assert re.fullmatch(r"epoch 1/2: AdamW [\d.]+%\nepoch 2/2: AdamW [\d.]+%\n", err)
+    assert re.fullmatch(r"1/1 AdamW, seed 0: [\d.]+%\n", err)
     _, _, err = run(*argv, "--bar")
-    assert "12/12" in err and "epoch=2/2" in err and "AdamW=" in err
+    assert "12/12" in err and "epoch=" in err and "loss=" in err
 
 
 # --- train ------------------------------------------------------------------------------------
@@ -130,23 +131,23 @@ def test_a_resumed_run_ends_as_the_whole_one(run, tmp_path, optimizer):
     argv = ["--optimizer", optimizer, "--epochs", "3", "--batch-size", "256", "--save", "a.pt"]
     whole, expected = end(*argv)
     interrupt_after_epoch(1, lambda: run("train", *argv))
-    assert torch.load(tmp_path / "a.pt", weights_only=True)["epoch"] == 1
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["position"]["epoch"] == 1
     resumed, actual = end("--resume", "a.pt", "--save", "a.pt")
     assert (resumed["loss"], resumed["accuracy"]) == (whole["loss"], whole["accuracy"])
     assert_same(actual, expected)
 
 
 def interrupt_after_epoch(epoch, action):
-    """Run an action in which Ctrl-C comes after so many epochs."""
+    """Run an action in which Ctrl-C comes after so many epochs, in the middle of the next."""
     with pytest.MonkeyPatch.context() as patch:
-        train_epoch = fit.train_epoch
+        after_batch = Report.after_batch
 
-        def interrupted(session, number, progress):
-            if number > epoch:
+        def interrupted(self, learn):
+            after_batch(self, learn)
+            if learn.epoch == epoch and learn.iter == 2:
                 raise KeyboardInterrupt
-            return train_epoch(session, number, progress)
 
-        patch.setattr(fit, "train_epoch", interrupted)
+        patch.setattr(Report, "after_batch", interrupted)
         code, _, err = action()
     assert code == 130 and err.startswith("steppers: interrupted") and err.count("\n") == 1
 
@@ -156,7 +157,7 @@ def assert_same(actual, expected, name=""):
     assert type(actual) is type(expected), name
     if isinstance(actual, dict):
         assert actual.keys() == expected.keys(), name
-        for key in actual.keys() - {"seconds"}:
+        for key in actual.keys() - {"seconds", "time", "elapsed"}:
             assert_same(actual[key], expected[key], f"{name}.{key}")
     elif isinstance(actual, (list, tuple)):
         assert len(actual) == len(expected), name
@@ -254,8 +255,9 @@ def test_as_a_module_in_a_process_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_tuned_hypers_are_of_optimizers_that_exist(task):
+    model = TASKS[task].model()
     for name, tuned in TASKS[task].tuned.items():
-        found = find(name)
-        assert tuned.hypers.keys() <= found.defaults.keys()
-        optimizer = maker(found, with_tuned(found, tuned.hypers, {}))(TASKS[task].model())
+        assert tuned.hypers.keys() <= find(name).defaults.keys()
+        contender = enter(name, Setup(task))
+        optimizer = maker(contender.found, contender.hypers)(model)
         assert isinstance(optimizer, steppers.Optimizer)

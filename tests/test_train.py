@@ -1,6 +1,7 @@
-"""Training with any torch optimizer: data, loop, comparison, checkpoints, specs, pictures."""
+"""What training shares: networks, tasks, files, specs and flags, JSON, progress."""
 
 import doctest
+import json
 import math
 import os
 import struct
@@ -8,157 +9,111 @@ import struct
 import pytest
 import torch
 
-from steppers.train import checkpoint, fit, loop, plots, spec, table
-from steppers.train.compare import Contender, compare
-from steppers.train.data import digits
-from steppers.train.fit import Settings
-from steppers.train.nets import small_conv_net
-from steppers.train.progress import progress
+from steppers.train import byte_text, checkpoint, nets, plots, spec, table, tasks
+from steppers.train.progress import progress, say
+from steppers.train.strict_json import to_json
 from steppers.train.tasks import TASKS
+from steppers.train.text_net import TextNet
 
-TASK = TASKS["digits"]
-SETTINGS = Settings("digits", "torch.AdamW", {}, 3, 128, 0, "one-cycle")
-
-
-def adamw(model):
-    return torch.optim.AdamW(model.parameters(), lr=0.01)
+# --- networks and tasks -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def split():
-    return digits.load(0)
+# Counted on the originals (course v3, course 22 part 2, labml.ai's experiment).
+@pytest.mark.parametrize(
+    ("make", "shape", "size"),
+    [
+        (nets.small_conv_net, (1, 8, 8), 24_058),
+        (nets.course_net, (3, 128, 128), 432_730),
+        (nets.miniai_net, (1, 28, 28), 30_394),
+        (nets.mnist_net, (1, 28, 28), 431_080),
+    ],
+)
+def test_the_networks_have_the_sizes_that_they_state(make, shape, size):
+    net = make()
+    assert sum(p.numel() for p in net.parameters()) == size and f"{size:,}" in make.__doc__
+    assert net(torch.randn(2, *shape)).shape == (2, 10)
 
 
-@pytest.fixture
-def silent():
-    with progress("silent", total=1) as shown:
-        yield shown
+def test_digits_are_split_by_the_seed_and_other_writers_are_held_out_apart():
+    task = TASKS["digits"]
+    first, again, second = (task.data(seed).valid.y for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, second)
+    assert "stratified random 20 %, seed 1" in task.data(1).description
+    assert "other writers" in task.other.load().description
 
 
-def weights(session):
-    return [p.detach().clone() for p in session.run.model.parameters()]
+def test_a_task_that_comes_with_a_package_takes_no_folder():
+    with pytest.raises(ValueError, match="digits come with scikit-learn and take no folder"):
+        TASKS["digits"].data(0, "x")
 
 
-# --- data and model ---------------------------------------------------------------------------
+# --- text -------------------------------------------------------------------------------------
 
 
-def test_digits_are_split_as_they_say(split):
-    assert split.train_x.shape == (1437, 1, 8, 8) and split.held_out_x.shape == (360, 1, 8, 8)
-    assert "1,437 train / 360 held out (stratified random 20 %, seed 0)" in split.description
-    assert split.train_x.aminmax() == (-1, 1)
+def test_each_byte_but_the_first_is_predicted_once_with_what_stands_before_it():
+    stream, part, before_part = torch.randint(1, 256, (103,), dtype=torch.uint8), 8, 5
+    data = byte_text.WithContext(stream, part, before_part)
+    x, y = data.batch(range(len(data)))
+    counted = y != byte_text.SKIPPED
+    assert torch.equal(y[counted], stream[1:].long())
+    for place, (row, column) in enumerate(counted.nonzero().tolist()):
+        context = x[row, : column + 1]
+        before = stream[: place + 1].long()[-len(context) :]
+        assert torch.equal(context[-len(before) :], before)  # and zeros before the first byte
+        assert len(before) > min(before_part, place) and not context[: -len(before)].any()
 
 
-def test_every_digit_has_the_same_share_in_both_parts(split):
-    train = torch.bincount(split.train_y) / len(split.train_y)
-    torch.testing.assert_close(train, torch.bincount(split.held_out_y) / 360, atol=3e-3, rtol=0)
+def test_bits_are_of_all_bytes_whatever_the_batches():
+    logits, target = torch.randn(6, 4, 256), torch.randint(0, 256, (6, 4))
+    target[0, :3] = byte_text.SKIPPED
+    picked = logits.double().log_softmax(2).gather(2, target.clamp(0).unsqueeze(2)).squeeze(2)
+    expected = -picked[target != byte_text.SKIPPED].mean().item() / math.log(2)
+    bits = byte_text.BitsPerByte()
+    for part in (slice(0, 1), slice(1, 6)):
+        bits.update(logits[part], target[part])
+    assert bits.compute() == pytest.approx(expected, rel=1e-5)
+    bits.reset()
+    bits.update(torch.zeros(1, 2, 256), torch.tensor([[1, 2]]))
+    assert bits.compute() == pytest.approx(8)
 
 
-def test_another_seed_gives_another_split(split):
-    assert not torch.equal(digits.load(1).held_out_y, split.held_out_y)
+def test_a_stream_of_one_byte_is_a_value_error():
+    with pytest.raises(ValueError, match="1 bytes are no text"):
+        byte_text.WithContext(torch.zeros(1, dtype=torch.uint8), 4, 2)
 
 
-def test_the_network_has_the_size_that_it_states():
-    assert sum(p.numel() for p in small_conv_net().parameters()) == 24_058
+def test_text_is_read_in_quarters_and_held_against_zlib(tmp_path):
+    for number in range(60):
+        (tmp_path / f"{number}.txt").write_bytes(bytes([65 + number % 20] * 4096))
+    data = byte_text.load(0, str(tmp_path))
+    size = sum((tmp_path / f"{n}.txt").stat().st_size for n in range(60))
+    assert len(data.train.stream) + len(data.valid.stream) == size
+    assert data.epoch_items == (len(data.train.stream) - 1) // byte_text.WINDOW // 4
+    (alone, one_by_one), (_, together) = byte_text.zlib_baselines(str(tmp_path))
+    assert "file by file" in alone and 0 < together < one_by_one < 8
 
 
-# --- loop -------------------------------------------------------------------------------------
+def test_the_networks_output_suits_the_loss_of_text():
+    net = TextNet(table_bits=10)
+    x, y = byte_text.WithContext(torch.arange(64, dtype=torch.uint8), 8, 8).batch([1, 2])
+    # its head is zero at first: 8 bits a byte
+    assert byte_text.loss(net(x), y).item() == pytest.approx(8 * math.log(2))
 
 
-def test_an_epoch_takes_every_image_once(split):
-    order = torch.Generator().manual_seed(0)
-    labels = torch.cat([y for _, y in loop.batches(split, 100, order)])
-    assert torch.equal(torch.bincount(labels), torch.bincount(split.train_y))
-    assert loop.steps_per_epoch(split, 100) == 15
+# --- JSON -------------------------------------------------------------------------------------
 
 
-def test_one_cycle_starts_low_peaks_at_a_quarter_and_ends_at_zero():
-    assert loop.one_cycle(0) == pytest.approx(1 / 25)
-    assert loop.one_cycle(0.25) == 1
-    assert loop.one_cycle(1) == pytest.approx(0)
-    assert max(loop.one_cycle(k / 1000) for k in range(1000)) == 1
-
-
-def test_the_schedule_scales_each_groups_own_lr(split):
-    model = small_conv_net()
-    first, *others = model.parameters()
-    groups = [{"params": [first], "lr": 0.5}, {"params": others}]
-    run = loop.Run("SGD", model, torch.optim.SGD(groups, lr=0.1), lambda position: position, 4, 1)
-    loop.follow_schedule(run)
-    assert [group["lr"] for group in run.optimizer.param_groups] == [0.125, 0.025]
-
-
-def test_optimizers_with_modes_are_switched_around_the_evaluation(split, silent):
-    seen = []
-
-    class Moded(torch.optim.SGD):
-        def train(self):
-            seen.append("train")
-
-        def eval(self):
-            seen.append("eval")
-
-    session = fit.begin(SETTINGS, TASK, split, lambda model: Moded(model.parameters(), lr=0.1))
-    loop.evaluate(session.run, split)
-    assert seen == ["train", "eval", "train"]
-
-
-def test_a_loss_that_is_not_finite_stops_before_the_step(split):
-    session = fit.begin(SETTINGS, TASK, split, adamw)
-    before = weights(session)
-    with pytest.raises(FloatingPointError, match="AdamW diverged: the loss is nan"):
-        loop.train_step(session.run, split.train_x[:8] * math.nan, split.train_y[:8])
-    assert all(map(torch.equal, before, weights(session))) and not session.run.optimizer.state
-
-
-def test_state_bytes_count_every_tensor(split, silent):
-    session = fit.begin(SETTINGS, TASK, split, adamw)
-    loop.train_step(session.run, split.train_x[:8], split.train_y[:8])
-    tensors = len(list(session.run.model.parameters()))
-    assert loop.state_bytes(session.run.optimizer) == 2 * 4 * 24_058 + 4 * tensors
-    assert loop.median_step_ms(session.run) > 0
-
-
-# --- one run, taken up again ------------------------------------------------------------------
-
-
-def test_a_resumed_run_gives_the_bits_of_the_whole_one(split, silent, tmp_path):
-    whole = fit.begin(SETTINGS, TASK, split, adamw)
-    for row in fit.epochs(whole, silent):
-        checkpoint.save(tmp_path / f"{row.epoch}.pt", fit.checkpoint(whole))
-    for epoch in (1, 2, 3):
-        saved = checkpoint.read(tmp_path / f"{epoch}.pt")
-        assert fit.read_settings(saved, tmp_path) == SETTINGS
-        torch.rand(epoch)  # the resumed run does not depend on what torch drew before
-        session = fit.resume(SETTINGS, TASK, split, adamw, saved)
-        list(fit.epochs(session, silent))
-        assert all(map(torch.equal, weights(session), weights(whole)))
-        assert session.run.step == whole.run.step == 36
-        assert [(r.loss, r.train_loss, r.accuracy) for r in session.history] == [
-            (r.loss, r.train_loss, r.accuracy) for r in whole.history
-        ]
-
-
-def test_contents_that_do_not_fit_are_a_value_error(split, silent):
-    session = fit.begin(SETTINGS, TASK, split, adamw)
-    list(fit.epochs(session, silent))
-    for part, wrong in [
-        ("model", {"0.weight": torch.zeros(1)}),
-        ("optimizer", {"state": {}, "param_groups": []}),
-        ("optimizer", {}),
-        ("history", [{"epoch": 1}]),
-        ("history", [3]),
-        ("rng", {}),
-        ("rng", {"order": torch.zeros(3), "torch": torch.zeros(3)}),
-        ("rng", {"order": 3, "torch": 3}),
-    ]:
-        saved = {**fit.checkpoint(session), part: wrong}
-        with pytest.raises(ValueError):
-            fit.resume(SETTINGS, TASK, split, adamw, saved)
+def test_json_is_strict_whatever_it_holds():
+    text = to_json({"a": math.nan, "b": [math.inf, 1.5], "c": (torch.float32,), 3: None})
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": None, "b": [None, 1.5], "c": ["torch.float32"], "3": None,
+    }  # fmt: skip
 
 
 # --- files ------------------------------------------------------------------------------------
 
-SAVED = {"settings": {}, "epoch": 1, "step": 1, "history": [], "model": {}, "optimizer": {}}
+FORM = "mine/1"
+PARTS = {"epoch": int, "rng": dict}
 
 
 def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -172,34 +127,27 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_damaged_and_foreign_files_are_value_errors(tmp_path):
     path = tmp_path / "a.pt"
-    checkpoint.save(path, {**SAVED, "rng": {"order": torch.zeros(1000)}})
+    checkpoint.write(path, FORM, {"epoch": 1, "rng": {"order": torch.zeros(1000)}})
     whole = path.read_bytes()
-    assert checkpoint.read(path)["epoch"] == 1
+    assert checkpoint.read(path, FORM, PARTS)["epoch"] == 1
     contents = [whole[:size] for size in range(0, len(whole), 97)]
     contents += [b"\x80\x02", b"PK\x03\x04", struct.pack("<q", 10**9), b"text"]
     for content in contents:
         path.write_bytes(content)
         with pytest.raises(ValueError, match="damaged or no checkpoint"):
-            checkpoint.read(path)
+            checkpoint.read(path, FORM, PARTS)
 
 
 def test_other_contents_are_value_errors(tmp_path):
     path = tmp_path / "a.pt"
     torch.save(torch.nn.Linear(2, 2).state_dict(), path)
-    with pytest.raises(ValueError, match="not written by steppers train"):
-        checkpoint.read(path)
-    checkpoint.save(path, SAVED)
+    with pytest.raises(ValueError, match="is no mine checkpoint"):
+        checkpoint.read(path, FORM, PARTS)
+    checkpoint.write(path, FORM, {"epoch": 1})
     with pytest.raises(ValueError, match="'rng' is missing or not a dict"):
-        checkpoint.read(path)
+        checkpoint.read(path, FORM, PARTS)
     with pytest.raises(ValueError, match="no checkpoint at"):
-        checkpoint.read(tmp_path / "none.pt")
-
-
-def test_settings_of_another_version_are_value_errors(tmp_path):
-    good = {**SETTINGS.__dict__}
-    for wrong in [{**good, "epochs": "3"}, {**good, "new": 1}, {**good, "schedule": "cosine"}, {}]:
-        with pytest.raises(ValueError):
-            fit.read_settings({"settings": wrong}, tmp_path)
+        checkpoint.read(tmp_path / "none.pt", FORM, PARTS)
 
 
 def test_places_that_cannot_be_written_are_value_errors(tmp_path):
@@ -210,47 +158,10 @@ def test_places_that_cannot_be_written_are_value_errors(tmp_path):
         checkpoint.check_place(tmp_path)
 
 
-# --- comparison -------------------------------------------------------------------------------
-
-
-def race(split, silent, *contenders, epochs=1):
-    return compare(contenders, TASK, split, silent, epochs=epochs, batch_size=256, seed=0)
-
-
-def test_equal_optimizers_have_equal_curves(split, silent):
-    one, two = race(split, silent, Contender("a", adamw), Contender("b", adamw), epochs=2)
-    assert one.run.losses == two.run.losses and one.scores == two.scores
-    assert len(one.run.losses) == len(one.run.seconds) == 12 and len(one.scores) == 2
-
-
-def test_a_lane_is_what_it_is_alone(split, silent):
-    def sgd(model):
-        return torch.optim.SGD(model.parameters(), lr=0.1)
-
-    (alone,) = race(split, silent, Contender("a", adamw))
-    _, beside = race(split, silent, Contender("b", sgd), Contender("a", adamw))
-    assert alone.run.losses == beside.run.losses
-
-
-def test_a_lane_that_diverges_stops_and_the_others_go_on(split, silent):
-    def wild(model):
-        return torch.optim.SGD(model.parameters(), lr=1e30)
-
-    bad, good = race(split, silent, Contender("wild", wild), Contender("a", adamw), epochs=2)
-    assert "wild diverged" in bad.error and len(bad.run.losses) < 12
-    assert good.error is None and len(good.run.losses) == 12
-
-
-def test_adamw_learns_the_digits(split, silent):
-    contender = Contender("a", lambda model: torch.optim.AdamW(model.parameters(), lr=0.01))
-    (lane,) = compare([contender], TASK, split, silent, epochs=6, batch_size=64, seed=0)
-    assert lane.scores[-1].accuracy >= 0.97
-
-
 # --- specs and flags --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [spec, table])
+@pytest.mark.parametrize("module", [spec, table, tasks, byte_text])
 def test_docstrings_are_right(module):
     assert doctest.testmod(module).failed == 0
 
@@ -315,16 +226,7 @@ def test_values_of_another_kind_are_value_errors(text, default):
         spec.read_value("weight_decay", text, default)
 
 
-# --- the picture ------------------------------------------------------------------------------
-
-
-def test_the_picture_is_a_png_also_with_a_diverged_curve():
-    curves = [
-        plots.Curve("AdamW", [2.0, 1.0, 0.0, 0.1], [0.8, 0.95], 2),
-        plots.Curve("wild", [], [], 2, diverged=True),
-    ]
-    assert plots.curves_png(curves, title="data").startswith(b"\x89PNG")
-    assert plots.curves_png(curves[1:], title="data").startswith(b"\x89PNG")
+# --- pictures ---------------------------------------------------------------------------------
 
 
 def test_smoothing_starts_at_the_first_value_and_keeps_a_constant():
@@ -335,11 +237,11 @@ def test_smoothing_starts_at_the_first_value_and_keeps_a_constant():
 # --- progress ---------------------------------------------------------------------------------
 
 
-def test_lines_go_to_stderr_and_output_to_stdout(capsys):
+def test_lines_go_to_stderr_and_what_is_said_to_stdout(capsys):
     with progress("lines", total=2) as shown:
         shown.step({"loss": "1"})
         shown.epoch("epoch 1/1")
-        shown.output("row")
+        say("row")
     assert capsys.readouterr() == ("row\n", "epoch 1/1\n")
 
 
@@ -348,6 +250,6 @@ def test_a_bar_counts_all_steps_on_stderr(capsys):
         shown.step({"loss": "1"})
         shown.step({"loss": "1"})
         shown.epoch("epoch 1/1")
-        shown.output("row")
+        say("row")
     out, err = capsys.readouterr()
     assert out == "row\n" and "2/2" in err and "epoch 1/1" not in err

@@ -15,8 +15,11 @@ from .optimizer import Optimizer
 
 if TYPE_CHECKING:
     from . import groups as groups
+    from . import lr_find as lr_find
     from . import ops as ops
     from . import rules as rules
+    from . import schedules as schedules
+    from . import train as train
     from .catalogue import (
         ASGD,
         LAMB,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 __version__ = version("steppers")
 
+_MODULES = ("groups", "lr_find", "ops", "rules", "schedules", "train")
 _ELSEWHERE = {
     "Functional": "functional",
     "create": "registry",
@@ -75,14 +79,17 @@ __all__ = [
     "get_class",
     "groups",
     "list_optimizers",
+    "lr_find",
     "ops",
     "register",
     "rules",
+    "schedules",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("groups", "ops", "rules"):
+    if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,12 +8,14 @@ from typing import NoReturn
 
 from .. import __version__
 from ..train.spec import nearest
-from . import bench, compare, explain, list_optimizers, train
+from . import bench, compare, explain, find_lr, list_optimizers, sweep, train
 from .options import Parser
 
 COMMANDS = {
     "compare": compare,
     "train": train,
+    "sweep": sweep,
+    "find-lr": find_lr,
     "list": list_optimizers,
     "explain": explain,
     "bench": bench,
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `steppers list | head`: nobody reads on, and nothing more to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except ValueError as error:
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
         return complain(error, 2)
     except (ArithmeticError, ImportError, OSError, RuntimeError) as error:
         return complain(error, 1)

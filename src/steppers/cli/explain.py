@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from ..optimizer import Optimizer
-from ..train.spec import check_hypers, parse_spec
-from .optimizers import find, read_hypers, value_errors
+from ..train.experiments.optimizers import read_hypers, read_spec, value_errors
 from .options import to_json
 
 
@@ -22,11 +21,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Explain one optimizer: formulas, hypers, state, bytes, engine; or print its source."""
-    name, in_spec = parse_spec(args.optimizer)
-    found = find(name)
-    if found.name.startswith("torch."):
+    found, in_spec = read_spec(args.optimizer)
+    if not found.ours:
         raise ValueError(f"{found.name} is torch's own: explain knows the optimizers of `list`")
-    check_hypers(found.name, in_spec, found.defaults)
     hypers: dict[str, Any] = {**in_spec, **read_hypers(found, rest, args.flags)}
     weight = nn.Parameter(torch.zeros(4, 3))
     with value_errors(found):

@@ -1,24 +1,24 @@
-"""What commands share: flags, tasks by name, JSON."""
+"""What commands share: the parser, flags, what they print."""
 
 import argparse
-import json
-import math
+import shlex
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
-from ..train import loop
+from ..train.experiments import Setup, check_folder, write_report
+from ..train.experiments.plans import SCHEDULES
+from ..train.experiments.results import Result
+from ..train.experiments.settings import PRECISIONS, TASK
 from ..train.progress import Kind
 from ..train.spec import nearest
-from ..train.tasks import TASKS, Task
+from ..train.strict_json import to_json
+from ..train.table import table
+from ..train.tasks import TASKS, find_task
 
-TASK, EPOCHS, BATCH_SIZE, SEED = "digits", 20, 64, 0
-# The network is small. On 2 cores with other work a comparison took 14 s of processor time with one
-# thread and 135 s with two, which wait for each other.
-THREADS = 1
+__all__ = ["Parser", "refuse_rest", "to_json"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,17 +31,39 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def add_training_flags(parser: argparse.ArgumentParser) -> None:
-    """What compare and train share. A flag that is not given is None: --resume has to know."""
+def add_task_flags(parser: argparse.ArgumentParser) -> None:
+    """What every experiment has. A flag that is not given is None: --resume has to know."""
     add = parser.add_argument
     add("--task", metavar="NAME", help=f"{', '.join(TASKS)} (default: {TASK})")
-    add("--epochs", type=whole_number(1), metavar="N", help=f"default: {EPOCHS}")
-    add("--batch-size", type=whole_number(1), metavar="N", help=f"default: {BATCH_SIZE}")
+    add("--data", metavar="FOLDER", help="where the task's data is; default: the cache")
+    add("--batch-size", type=whole_number(1), metavar="N", help="default: the task's")
     add("--seed", type=whole_number(0), metavar="S", help="of split, weights and order; default: 0")
-    add("--schedule", choices=loop.SCHEDULES, help="of lr; default: what suits the optimizer")
-    add("--threads", type=whole_number(1), metavar="N", default=THREADS, help="default: 1")
+    add("--workers", type=whole_number(0), metavar="N", help="processes that load data; default: 0")
+    add("--device", metavar="NAME", help="like cpu or cuda; default: cpu")
+    add("--threads", type=whole_number(1), metavar="N", help="of torch; default: the task's")
+
+
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
+    """What train, compare and sweep share."""
+    add_task_flags(parser)
+    add = parser.add_argument
+    add("--epochs", type=whole_number(1), metavar="N", help="default: the task's")
+    add("--seeds", type=whole_number(1), metavar="N", help="that many, from --seed on; default: 1")
+    add("--schedule", choices=SCHEDULES, help="of lr; default: what suits the optimizer")
+    add("--clip", type=float, metavar="NORM", help="clip gradients to this global norm")
+    add("--accumulate", type=whole_number(1), metavar="N", help="batches for each step; default: 1")
+    add("--precision", choices=PRECISIONS, help="mixed precision")
+    add("--ema", type=float, metavar="DECAY", help="judge an average of the weights")
+    add("--label-smoothing", type=float, metavar="SHARE", help="default: 0")
+    add("--mixup", type=float, metavar="ALPHA", help="default: 0, none")
     add("--quiet", action="store_true", help="no progress")
     add("--bar", action="store_true", help="a progress bar even where stderr is no terminal")
+
+
+def add_report_flag(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """The folder of the report."""
+    text = f"folder of the report; default: {default or 'none is written'}"
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=default, help=text)
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -62,12 +84,17 @@ def refuse_rest(args: argparse.Namespace, rest: Sequence[str]) -> None:
         raise ValueError(f"{args.command} has no option {name!r}{nearest(name, args.flags)}")
 
 
-def find_task(name: str | None) -> Task:
-    """A task by name; ValueError with the nearest for an unknown one."""
-    if (name or TASK) not in TASKS:
-        hint = nearest(str(name), TASKS) or f"; there is {', '.join(TASKS)}"
-        raise ValueError(f"no task {name!r}{hint}")
-    return TASKS[name or TASK]
+def read_setup(args: argparse.Namespace) -> Setup:
+    """The setup that the flags make; ValueError for a value that is out of its range."""
+    return Setup(**given(args))
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """The parts of a setup that flags were given for."""
+    names = [one.name for one in fields(Setup)]
+    values = {name: getattr(args, name, None) for name in names}
+    find_task(args.task or TASK)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def progress_kind(args: argparse.Namespace) -> Kind:
@@ -77,33 +104,33 @@ def progress_kind(args: argparse.Namespace) -> Kind:
     return "bar" if args.bar or sys.stderr.isatty() else "lines"
 
 
-def milliseconds(value: float | None) -> str:
-    """A time for a table: three digits, or a dash where none was measured."""
-    return "-" if value is None else f"{value:#.3g}"
+def check_out(folder: Path | None) -> None:
+    """Raise for a report that could not be written, before anything is trained."""
+    if folder is not None:
+        check_folder(folder)
 
 
-@contextmanager
-def threads(count: int) -> Generator[None, None, None]:
-    """Run a block with so many of torch's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def finish(
+    result: Result, args: argparse.Namespace, *, tables: bool = True, saved: Path | None = None
+) -> int:
+    """Write the report, print the result and give the exit code."""
+    written = None if args.out is None else write_report(result, args.out)
+    places: dict[str, Any] = {"saved": str(saved)} if saved else {}
+    if written is not None:
+        places["pictures"] = {name: str(path) for name, path in written.pictures.items()}
+        places |= {"results": str(written.figures), "report": str(written.page)}
+    if args.json:
+        command = {"command": args.command, "command_line": shlex.join(result.command)}
+        print(to_json({**command, **result.as_dict(), **places}))
+    else:
+        print("\n".join(as_lines(result, tables, places)))
+    return 1 if result.diverged else 0
 
 
-def to_json(value: Any) -> str:
-    """Strict JSON: numbers that are not finite become null, other objects their text."""
-    return json.dumps(finite(value), indent=2, allow_nan=False, default=str)
-
-
-def finite(value: Any) -> Any:
-    """The same value with null for nan and infinities, all the way down."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
-    return value
+def as_lines(result: Result, tables: bool, places: dict[str, Any]) -> list[str]:
+    """The result for people: tables, sentences, where its files are, the data."""
+    shown = [table(one.header, one.rows, left=one.left) for one in result.tables() if tables]
+    pictures = [f"picture: {path}" for path in places.pop("pictures", {}).values()]
+    files = [*pictures, *(f"{what}: {path}" for what, path in places.items())]
+    sentences = ["", *result.sentences()] if tables else result.sentences()
+    return [*shown, *sentences, *(["", *files] if files else []), result.data]

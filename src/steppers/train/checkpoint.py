@@ -8,17 +8,6 @@ from typing import Any, BinaryIO
 
 import torch
 
-FORMAT = "steppers.train/1"
-PARTS = {
-    "settings": dict,
-    "epoch": int,
-    "step": int,
-    "history": list,
-    "model": dict,
-    "optimizer": dict,
-    "rng": dict,
-}
-
 
 def check_place(path: Path) -> None:
     """Raise ValueError unless a file can be written at `path`; makes the folder."""
@@ -49,13 +38,13 @@ def whole_file(path: Path) -> Generator[BinaryIO, None, None]:
         temporary.unlink(missing_ok=True)
 
 
-def save(path: Path, saved: Mapping[str, Any]) -> None:
-    """Write a checkpoint with the parts that `read` wants."""
+def write(path: Path, form: str, saved: Mapping[str, Any]) -> None:
+    """Write a checkpoint of a format, with the parts that `read` will want."""
     with whole_file(path) as file:
-        torch.save({"format": FORMAT, **saved}, file)
+        torch.save({"format": form, **saved}, file)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, form: str, parts: Mapping[str, type]) -> dict[str, Any]:
     """The checkpoint in a file, its parts there and of the right types.
 
     Raises:
@@ -69,9 +58,9 @@ def read(path: Path) -> dict[str, Any]:
     # exceptions of its own (RuntimeError, UnpicklingError, EOFError, KeyError, OSError, ...).
     except Exception as error:
         raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__})") from error
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise ValueError(f"{path} was not written by steppers train --save")
-    for part, kind in PARTS.items():
+    if not isinstance(saved, dict) or saved.get("format") != form:
+        raise ValueError(f"{path} is no {form.partition('/')[0]} checkpoint, or of another version")
+    for part, kind in parts.items():
         if not isinstance(saved.get(part), kind):
             raise ValueError(f"{path} is damaged: {part!r} is missing or not a {kind.__name__}")
     return saved

@@ -1,6 +1,11 @@
 """Small networks for the data sets here."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from torch import nn
+
+from .init import GeneralRelu, init_weights
 
 
 def small_conv_net(channels: int = 16, classes: int = 10) -> nn.Sequential:
@@ -22,3 +27,55 @@ def convolution(inputs: int, outputs: int, *, stride: int) -> list[nn.Module]:
     """A 3x3 convolution, BatchNorm and ReLU. BatchNorm has the bias."""
     conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def mnist_net(classes: int = 10) -> nn.Sequential:
+    """Two convolutions of 5x5, each pooled, and two linear layers: 431,080 weights.
+
+    For images (1, 28, 28): labml.ai's network for MNIST.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 20, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(50 * 4 * 4, 500),
+        nn.ReLU(),
+        nn.Linear(500, classes),
+    )
+
+
+def miniai_net(widths: Sequence[int] = (1, 8, 16, 32, 64), classes: int = 10) -> nn.Sequential:
+    """Five 3x3 convolutions of stride 2 with biases, BatchNorm between them: 30,394 weights.
+
+    For images (1, 28, 28): the network of fast.ai's course 22 part 2, notebook 12. The activation
+    is a leaky ReLU of slope 0.1, minus 0.4.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+        layers += [conv, nn.BatchNorm2d(outputs), GeneralRelu(leak=0.1, sub=0.4)]
+    last = nn.Conv2d(widths[-1], classes, 3, stride=2, padding=1)
+    net = nn.Sequential(*layers, last, nn.Flatten())
+    init_weights(net, leak=0.1)
+    return net
+
+
+def course_net(widths: Sequence[int] = (32, 64, 128, 256), classes: int = 10) -> nn.Sequential:
+    """Seven 3x3 convolutions, each then activated and normalised, and a mean: 432,730 weights.
+
+    For images (3, height, width) from about 64 pixels on: the network of fast.ai's course v3,
+    notebook 08. The activation is a ReLU minus 0.5.
+    """
+    chain, layers = (3, 16, 32, 64, *widths), list[nn.Module]()
+    for number, (inputs, outputs) in enumerate(pairwise(chain)):
+        stride = 1 if number == 0 else 2
+        conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        layers += [conv, GeneralRelu(leak=0.0, sub=0.5), nn.BatchNorm2d(outputs)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(chain[-1], classes)]
+    net = nn.Sequential(*layers, *head)
+    init_weights(net, leak=0.1)
+    return net

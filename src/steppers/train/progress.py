@@ -21,10 +21,6 @@ class Progress(Protocol):
         """One epoch is done, in one line."""
         ...
 
-    def output(self, line: str) -> None:
-        """Print a line of the command's own output, on stdout, without breaking a bar."""
-        ...
-
 
 @contextmanager
 def progress(kind: Kind, *, total: int, done: int = 0) -> Generator[Progress, None, None]:
@@ -64,21 +60,15 @@ class Bar:
     def epoch(self, line: str) -> None:
         pass  # the bar says it
 
-    def output(self, line: str) -> None:
-        self.bar.write(line, file=sys.stdout)
-
 
 class Silent:
-    """Output alone."""
+    """Nothing at all."""
 
     def step(self, postfix: Mapping[str, str]) -> None:
         pass
 
     def epoch(self, line: str) -> None:
         pass
-
-    def output(self, line: str) -> None:
-        print(line, flush=True)
 
 
 class Lines:
@@ -90,5 +80,12 @@ class Lines:
     def epoch(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    def output(self, line: str) -> None:
+
+def say(line: str) -> None:
+    """Print a line on stdout, without breaking a bar that may be on the terminal."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:
         print(line, flush=True)
+    else:
+        tqdm.tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()

@@ -1,7 +1,9 @@
 """Optimizers by name: ours, and torch.optim's under `torch.`."""
 
+from __future__ import annotations
+
 import inspect
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import groups, registry
-from ..optimizer import Optimizer
-from ..train import loop
-from ..train.loop import MakeOptimizer, Run
-from ..train.spec import check_hypers, nearest, read_flags, read_value
+from ... import groups, names, registry
+from ..spec import check_hypers, nearest, parse_spec, read_flags, read_value
+
+# It gets the model, not its parameters: groups are made by walking modules.
+MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Found:
     name: str
     cls: type[torch.optim.Optimizer]
     defaults: Mapping[str, object]
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is one of this library's."""
+        return not self.name.startswith("torch.")
 
 
 def find(name: str) -> Found:
@@ -34,6 +41,14 @@ def find(name: str) -> Found:
     # For a model, an optimizer of matrices comes with AdamW for the rest; so does `create`.
     rest: dict[str, object] = {} if cls.takes_vectors() else {"adamw": {}}
     return Found(cls.__name__, cls, {**arguments(cls), **rest})
+
+
+def read_spec(text: str) -> tuple[Found, dict[str, object]]:
+    """The class and the hypers in a spec like `lion(lr=1e-3)`; ValueError for an unknown one."""
+    name, hypers = parse_spec(text)
+    found = find(name)
+    check_hypers(found.name, hypers, found.defaults)
+    return found, hypers
 
 
 def arguments(cls: type[torch.optim.Optimizer]) -> dict[str, object]:
@@ -72,11 +87,36 @@ def read_hypers(found: Found, rest: Sequence[str], flags: Sequence[str] = ()) ->
     return {name: read_value(name, text, found.defaults[name]) for name, text in texts.items()}
 
 
-def with_tuned(
-    found: Found, tuned: Mapping[str, object], hypers: Mapping[str, object]
-) -> dict[str, Any]:
-    """The hypers that were given, and of the tuned ones those that the class has."""
-    return {**{key: tuned[key] for key in tuned if key in found.defaults}, **hypers}
+def with_hyper(found: Found, hypers: Mapping[str, object], name: str, value: object) -> Any:
+    """Hypers with one more, which may be an element of a tuple (beta2) or a short name (wd).
+
+    Raises ValueError, with the nearest name, for a hyper that the class does not have.
+    """
+    key, index = place(found, name)
+    if index is None:
+        return {**hypers, key: value}
+    before: Any = hypers.get(key, found.defaults[key])
+    held = [*before]
+    held[index] = value
+    return {**hypers, key: tuple(held)}
+
+
+def place(found: Found, name: str) -> names.Place:
+    """Where a constructor takes a hyper: an argument, or an element of one of torch's tuples."""
+    places: dict[str, names.Place] = {key: (key, None) for key in found.defaults}
+    for key, members in names.TUPLES.items():
+        if isinstance(held := found.defaults.get(key), tuple):
+            places.update({member: (key, i) for i, member in enumerate(members[: len(held)])})
+    long = names.resolve(name, places)
+    check_hypers(found.name, [long], places)
+    return places[long]
+
+
+def default_of(found: Found, name: str) -> object:
+    """The default of a hyper, wherever the constructor takes it."""
+    key, index = place(found, name)
+    held: Any = found.defaults[key]
+    return held if index is None else held[index]
 
 
 def maker(found: Found, hypers: Mapping[str, Any]) -> MakeOptimizer:
@@ -87,7 +127,7 @@ def maker(found: Found, hypers: Mapping[str, Any]) -> MakeOptimizer:
 
     def make(model: nn.Module) -> torch.optim.Optimizer:
         with value_errors(found):
-            if issubclass(found.cls, Optimizer):
+            if found.ours:
                 return registry.create(found.name, model, **hypers)
             return found.cls(grouped(found, model, hypers), **hypers)
 
@@ -118,20 +158,6 @@ def pairs(hypers: Mapping[str, object]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in hypers.items())
 
 
-def measured(run: Run) -> dict[str, Any]:
-    """What a run's optimizer costs: its time, its state, its engine."""
-    parameters = sum(p.numel() for p in run.model.parameters())
-    size = loop.state_bytes(run.optimizer)
-    return {
-        "step_ms": loop.median_step_ms(run),
-        "state_bytes": size,
-        "state_bytes_per_parameter": size / parameters,
-        "parameters": parameters,
-        "engine": engine_name(run.optimizer),
-    }
-
-
-def engine_name(optimizer: torch.optim.Optimizer) -> str:
-    """The engine that takes our optimizers' steps; "torch" for torch's own."""
-    engine = getattr(optimizer, "engine", "torch")
-    return getattr(engine, "name", engine)
+def label_of(name: str, hypers: Mapping[str, object]) -> str:
+    """An optimizer as people write it: `Lion(lr=0.001)`, or its name alone."""
+    return f"{name}({pairs(hypers)})" if hypers else name
