@@ -37,6 +37,11 @@ bare: $(INSTALLED)
 crash: $(INSTALLED)
 	$(BIN)/python tests/crash.py --times 50
 
+# A failing tutorial or a warning stops the build. It leaves every page and picture in docs/_build.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
+
 demo: $(INSTALLED)
 	$(BIN)/steppers compare
 
@@ -45,7 +50,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/learn
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is newer than what decides the packages, so they are installed once.

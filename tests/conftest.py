@@ -4,12 +4,17 @@
 """
 
 import importlib.abc
+import signal
 import sys
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# A shell tells what it starts in the background to ignore Ctrl-C, and that is inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files whose every test is about what a package makes
 FILES = (("triton", "test_fused_triton"), ("llvmlite", "test_fused_prelude"))

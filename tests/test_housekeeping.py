@@ -10,7 +10,7 @@ import steppers
 
 ROOT = Path(__file__).parents[1]
 KEPT_HIDDEN = {".ci", ".gitignore", ".github"}
-PRODUCTS = {"__pycache__", "build", "dist", "runs"}
+PRODUCTS = {"__pycache__", "build", "dist", "runs", "_build", "learn"}
 # Written in pieces, so that this file passes its own test.
 MACHINE = ["/" + name + "/" for name in ("work", "root", "farm", "home")]
 REGISTRIES = ["pypi" + ".org", "python" + "hosted", "download." + "pytorch"]

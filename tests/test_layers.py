@@ -49,7 +49,11 @@ MAY_IMPORT = {
     "colours":    "",
     "schedules":  "names spread hypers colours",
     "lr_find":    "spread hypers rng",
-    "train":      "colours names spread hypers rng groups schedules lr_find catalogue registry",
+    "train":      "colours names spread hypers rng ops rules optimizer groups schedules lr_find "
+                  "catalogue registry",
+    "styles":     "tracing optable ops slots rules chain binding program formulas names spread hypers "
+                  "rng colours engines shell optimizer functional catalogue registry groups schedules "
+                  "lr_find train",
     "bench":      "rules engines optimizer registry train",
     "cli":        EVERYTHING,
     "__main__":   "cli",
