@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 import steppers
+from steppers import groups
 from steppers.train.data import load_data
 from steppers.train.learner import Learner
 from steppers.train.metrics import accuracy
@@ -31,9 +32,9 @@ RESULT = Path(__file__).parent / "results" / "learner.json"
 
 
 def by_hand(dls, epochs: int) -> None:
-    """What anybody would write: no schedule, no record, the loss and accuracy of each epoch."""
+    """The same work by hand: the same groups, no schedule, the loss and accuracy of each epoch."""
     model = small_conv_net()
-    opt = steppers.AdamW(model.parameters(), lr=1e-3)
+    opt = steppers.AdamW(groups.no_decay(model, weight_decay=1e-2), lr=1e-3)
     for _ in range(epochs):
         model.train()
         for x, y in dls.train:

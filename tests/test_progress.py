@@ -14,6 +14,12 @@ from steppers.train.callbacks.recorder import Recorder
 from steppers.train.events import CancelFit
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(Progress, "delay", 0.0)
+
+
+
 def metric(preds, target):
     return target.mean()
 
@@ -390,3 +396,11 @@ def test_in_a_notebook_the_picture_is_shown_in_place(monkeypatch):
     learn = with_progress(Progress("lines", write=lambda line: None))
     learn.fit(1)
     assert seen[2:] == [("display", b"\x89PNG")]
+
+
+def test_a_pass_that_is_over_at_once_gets_no_bar(capsys, monkeypatch):
+    monkeypatch.setattr(Progress, "delay", 60.0)
+    opened = []
+    monkeypatch.setattr(bars, "opened", lambda *args: opened.append(args))
+    tiny(shown="bar").fit(1)
+    assert opened == [] and "train_loss" in capsys.readouterr().out

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Progress(Callback):
     """A bar for each pass on stderr, and on stdout a table that grows by a row each round.
 
-    The rows are the recorder's; without one there is no table. Bars go when their pass is over.
+    The rows are the recorder's; without one there is no table. Bars go when their pass is over; one
+    that is over at once gets none.
 
     Args:
         kind: "bar"; "lines", which writes a line every half minute, for logs; "silent", which
@@ -37,6 +38,7 @@ class Progress(Callback):
 
     order = 55  # after the recorder, whose rows it shows
     observes = True
+    delay = 0.2  # seconds: a pass that is shorter gets no bar, which would only flicker
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class Progress(Callback):
         self._graph: LiveGraph | None = None
         self._recorder: Recorder | None = None
         self._next, self._fitting = 0.0, False
+        self._first: int | None = None  # the batch with which the pass began
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -68,10 +71,12 @@ class Progress(Callback):
         self._graph = self._new_graph()
 
     def before_batch(self, learn: Learner) -> None:
-        if self._moving is None:  # only now it is known where a resumed pass begins
+        if self._first is None:  # only now it is known where a resumed pass begins
+            self._first, self._next = learn.iter, time.monotonic() + self.delay
+        if self._moving is None and time.monotonic() >= self._next:
             kind: Kind = self.kind if self.shows_bar else "silent"
-            self._moving = bars.opened(kind, self._title(learn), _length(learn.dl), learn.iter)
-            self._next = time.monotonic() + self._moving.interval
+            self._moving = bars.opened(kind, self._title(learn), _length(learn.dl), self._first)
+            self._next += self._moving.interval
 
     def after_batch(self, learn: Learner) -> None:
         if self._moving is not None and time.monotonic() >= self._next:
@@ -81,6 +86,7 @@ class Progress(Callback):
             self._graph.update()
 
     def cleanup_epoch(self, learn: Learner) -> None:
+        self._first = None
         if self._moving is not None:
             moving, self._moving = self._moving, None
             moving.close()
