@@ -158,7 +158,25 @@ def test_frozen_layers_stay_and_their_norms_train(train_bn):
     for name in moved:
         torch.testing.assert_close(dict(learn.model.named_parameters())[name], before[name] - 0.05)
     learn.unfreeze()
-    assert all(p.requires_grad for p in learn.model.parameters())
+    before = {n: p.detach().clone() for n, p in learn.model.named_parameters()}
+    fake_steps(learn)
+    for name, p in learn.model.named_parameters():
+        torch.testing.assert_close(p.detach(), before[name] - 0.05)
+
+
+def test_a_bad_decay_leaves_the_rate_alone():
+    learn = make(opt_func=steppers.SGD, lr=0.1)
+    learn.ready()
+    with pytest.raises(ValueError, match="weight_decay must be >= 0"):
+        learn.fit(1, lr=0.5, wd=-1.0)
+    assert {g["lr"] for g in learn.opt.param_groups} == {0.1}
+
+
+def test_one_cycle_lowers_the_loss():
+    learn = make(default_cbs=True, progress="silent")
+    learn.fit_one_cycle(2, 1e-2)
+    losses = learn.recorder.losses
+    assert sum(losses[-5:]) < sum(losses[:5])
 
 
 def test_freezing_drops_the_optimizers_state():

@@ -72,14 +72,28 @@ def put(optimizer: torch.optim.Optimizer, name: str, value: object) -> None:
     >>> optimizer.param_groups[0]["lr"]
     0.2
     """
+    put_all(optimizer, {name: value})
+
+
+def put_all(optimizer: torch.optim.Optimizer, values: Mapping[str, object]) -> None:
+    """Set several hypers as `put` does; none is set if one of them raises."""
+    writes = [each for name, value in values.items() for each in _checked(optimizer, name, value)]
+    for group, place, value in writes:
+        write(group, place, value)
+
+
+def _checked(
+    optimizer: torch.optim.Optimizer, name: str, value: object
+) -> list[tuple[dict[str, Any], names.Place, object]]:
+    """What to write where."""
     where = having(optimizer, name)
     if isinstance(value, tuple) and isinstance(_held(optimizer, where[0]), tuple | list):
         value = [value]  # one tuple for all groups
     values = spread(value, len(where), name)
     for (_, place), each in zip(where, values, strict=True):
         check(type(optimizer).__name__, place, each)
-    for (index, place), each in zip(where, values, strict=True):
-        write(optimizer.param_groups[index], place, each)
+    groups = optimizer.param_groups
+    return [(groups[i], place, v) for (i, place), v in zip(where, values, strict=True)]
 
 
 def check(owner: str, place: names.Place, value: object) -> None:

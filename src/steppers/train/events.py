@@ -75,6 +75,7 @@ class Events:
 
     def __init__(self, cbs: Any) -> None:
         self.cbs: list[Any] = []
+        self.running: tuple[str, ...] = ()  # the levels that are open, from the outermost
         self._methods: dict[str, list[tuple[Any, Callable[..., None]]]] = {}
         self._operations: dict[str, Callable[..., None]] = {}
         self.set_cbs(listed(cbs))
@@ -83,10 +84,15 @@ class Events:
         """Replace the callbacks.
 
         Raises TypeError for a class in place of an instance, for one without any event, and where
-        two of them replace the same operation; nothing changes then.
+        two of them replace the same operation, ValueError for one that is there twice; nothing
+        changes then.
         """
-        for cb in cbs:
+        for index, cb in enumerate(cbs):
             _check(cb)
+            if any(cb is other for other in cbs[:index]):
+                raise ValueError(
+                    f"this {type(cb).__name__} is given twice: it would get each event twice"
+                )
         ordered = sorted(cbs, key=lambda cb: getattr(cb, "order", 0))
         self._operations = {name: _operation(name, ordered) for name in OPERATIONS}
         self._methods = {name: _methods(name, ordered) for name in EVENTS}
@@ -132,7 +138,9 @@ class Events:
 
     def level(self, name: str, body: Callable[[], None], cancel: type[Cancel]) -> None:
         """Run `body` between the events of a level; `cancel` ends this level and no other."""
+        outer = self.running
         try:
+            self.running = (*outer, name)
             try:
                 self(f"before_{name}")
                 body()
@@ -142,7 +150,19 @@ class Events:
         except cancel:
             pass  # raised by an after_ event: this level is over anyway
         finally:
-            self._clean_up(f"cleanup_{name}")
+            try:
+                self._clean_up(f"cleanup_{name}")
+            finally:
+                self.running = outer
+
+    def refuse_within(self, name: str, what: str) -> None:
+        """Raise RuntimeError inside a level whose counters and modes `what` would write over."""
+        if name in self.running:
+            place = {"fit": "a fit", "epoch": "a pass over the data"}[name]
+            raise RuntimeError(
+                f"{what}: {place} of this Learner is running, and one cannot run inside another; "
+                "begin it when that is over, or take a second Learner for the model"
+            )
 
 
 def listed(cbs: Any) -> list[Any]:

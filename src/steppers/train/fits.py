@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import hypers, schedules
+from . import loaders
 from .callbacks.schedule import ParamScheduler
 from .events import listed
 
@@ -25,6 +26,11 @@ def one_cycle(
     **fit: Any,
 ) -> None:
     """The body of `Learner.fit_one_cycle`."""
+    _check_divisors("fit_one_cycle", div=div, div_final=div_final)
+    if moms is not None and len(moms) != 3:
+        raise ValueError(
+            f"fit_one_cycle: moms must be momentum before, at and after the peak, got {moms}"
+        )
     peak = _rates(learn, lr_max)
     low, last = [lr / div for lr in peak], [lr / div_final for lr in peak]
     plan: dict[str, Any] = {"lr": schedules.combined_cos(pct_start, low, peak, last)}
@@ -44,6 +50,7 @@ def flat_cos(
     **fit: Any,
 ) -> None:
     """The body of `Learner.fit_flat_cos`."""
+    _check_divisors("fit_flat_cos", div_final=div_final)
     plan = {"lr": schedules.flat_cos(_rates(learn, lr), div_final=div_final, pct_start=pct_start)}
     learn.fit(n_epochs, lr, cbs=[*listed(cbs), ParamScheduler(plan)], **fit)
 
@@ -82,6 +89,25 @@ def fine_tune(
     learn.unfreeze()
     rates = slice(base_lr / 2 / lr_mult, base_lr / 2)
     learn.fit_one_cycle(epochs, rates, pct_start=pct_start, div=div, **cycle)
+
+
+def check(learn: Learner, n_epochs: object, start_epoch: object, train: bool) -> None:
+    """Raise TypeError for what is no whole number, ValueError for epochs or batches not there."""
+    for name, value in (("n_epochs", n_epochs), ("start_epoch", start_epoch)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"fit: {name} must be a whole number, got {value!r}")
+        if value < 0:
+            raise ValueError(f"fit: {name} must be 0 or more, got {value}")
+    if cast("int", start_epoch) > cast("int", n_epochs):
+        raise ValueError(f"fit: start_epoch is {start_epoch}, but there are {n_epochs} epochs")
+    if train:
+        loaders.check_any(learn.dls)
+
+
+def _check_divisors(who: str, **divisors: float) -> None:
+    for name, value in divisors.items():
+        if not value > 0:
+            raise ValueError(f"{who}: {name} must be > 0, got {value}")
 
 
 def _check_whole(**counts: object) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,25 @@ def taken(opt: torch.optim.Optimizer, model: nn.Module) -> Layers:
     return Layers(opt, tuple(range(count)), (True,) * count, count)
 
 
+@contextmanager
+def thawed(layers: Layers | None) -> Generator[None, None, None]:
+    """Have frozen parameters trainable while the block runs: a new optimizer takes these alone.
+
+    The old one, which may be the user's and stay, forgets its state.
+    """
+    groups = [] if layers is None else layers.opt.param_groups
+    frozen = [p for group in groups for p in group["params"] if not p.requires_grad]
+    try:
+        for p in frozen:
+            p.requires_grad_(True)
+        yield
+    finally:
+        for p in frozen:
+            p.requires_grad_(False)
+    if layers is not None:
+        layers.opt.state.clear()
+
+
 def made(
     model: nn.Module,
     opt_func: Callable[..., torch.optim.Optimizer],
@@ -70,8 +90,9 @@ def made(
     """Make an optimizer for the layer groups of a model; norms and biases in groups of their own.
 
     Raises ValueError for a model without trainable parameters, for a parameter in two layer groups
-    and for one in none.
+    and for one in none; TypeError for what is no model and what makes no optimizer.
     """
+    _check_makers(model, opt_func)
     parts = _parts(model, splitter)
     undecayed = set[Tensor]() if wd_bn_bias else {*groups.norms(model), *groups.biases(model)}
     names = {id(p): name for name, p in model.named_parameters()}
@@ -83,12 +104,24 @@ def made(
     params = [{"params": ps, "param_names": [names[id(p)] for p in ps]} for _, _, ps in found]
     rates = spread(lr, len(parts), "lr")
     opt = opt_func(params, lr=rates[-1])
+    if not isinstance(cast("object", opt), torch.optim.Optimizer):
+        raise TypeError(f"Learner: opt_func must return an optimizer, got {opt!r}")
     layers = Layers(opt, tuple(f[0] for f in found), tuple(f[1] for f in found), len(parts))
     hypers.put(opt, "lr", layers.by_group(lr, "lr"))
     for group, on in zip(opt.param_groups, layers.decays, strict=True):
         if not on and "weight_decay" in group:
             group["weight_decay"] = 0.0
     return layers
+
+
+def _check_makers(model: object, opt_func: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"Learner: model must be a torch.nn.Module, got {model!r}")
+    if not callable(opt_func):
+        raise TypeError(
+            "Learner: opt_func must make an optimizer from parameter groups and lr=, got "
+            f"{opt_func!r}; of a name functools.partial(steppers.create, name) makes such a one"
+        )
 
 
 def _parts(model: nn.Module, splitter: Splitter | None) -> list[list[Tensor]]:

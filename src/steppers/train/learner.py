@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import groups, hypers, rng
 from ..lr_find import Found
-from . import fits, rates, saving
+from . import fits, loaders, rates, saving
 from .callbacks.bars import Kind
 from .callbacks.defaults import default_callbacks
 from .callbacks.operations import Operations
@@ -32,7 +32,7 @@ from .events import (
     Events,
     listed,
 )
-from .layers import Layers, Splitter, made, taken
+from .layers import Layers, Splitter, made, taken, thawed
 from .summary import summary
 
 FORMAT = "steppers.learner/1"
@@ -126,7 +126,7 @@ class Learner(Events):
         super().__init__([*(cb for cb in defaults if type(cb) not in kinds), *own])
         recorders = (cb for cb in self.cbs if isinstance(cb, Recorder))
         self.recorder = next(recorders, Recorder())  # without one, an empty one
-        self.model, self.dls, self.loss_func = model, dls, loss_func
+        self.model, self.dls, self.loss_func = model, loaders.checked(dls), loss_func
         self.lr, self.wd, self.moms, self.train_bn = lr, wd, moms, train_bn
         self.splitter, self.wd_bn_bias = splitter, wd_bn_bias
         self.opt_func, self.layers = opt_func, None
@@ -156,9 +156,12 @@ class Learner(Events):
 
         `start_epoch` leaves out the epochs before it and keeps the others' place in schedules.
         """
+        self.refuse_within("fit", "fit")
+        fits.check(self, n_epochs, start_epoch, train)
         with self.added(cbs):
             self.n_epochs, self.epochs = n_epochs, range(start_epoch, n_epochs)
             self.ready(lr, wd, reset_opt)
+            self.opt.zero_grad()  # an earlier fit may have ended before its step
             self.level("fit", partial(self._rounds, train, valid), CancelFit)
 
     def _rounds(self, train: bool, valid: bool) -> None:
@@ -173,6 +176,7 @@ class Learner(Events):
 
     def run_pass(self, dl: Any, *, training: bool) -> None:
         """One pass over a loader, with its events."""
+        self.refuse_within("epoch", "fit" if training else "validate")
         self.dl, self.training, self.first_iter = dl, training, 0
         self.set_modes(training)
         with torch.set_grad_enabled(training):
@@ -250,7 +254,7 @@ class Learner(Events):
         """
         layers = self.with_opt()
         layers.freeze_to(n, groups.norms(self.model) if self.train_bn else ())
-        layers.opt.state.clear()
+        getattr(layers.opt, "clear_state", layers.opt.state.clear)()  # a style may keep flags
 
     def freeze(self) -> None:
         """Train the last layer group alone."""
@@ -268,7 +272,7 @@ class Learner(Events):
 
     def validate(self, dl: Any = None, cbs: Any = ()) -> dict[str, float]:
         """The mean loss and the metrics over a loader, dls.valid unless one is given."""
-        if (dl := self.dls.valid if dl is None else dl) is None:
+        if (dl := getattr(self.dls, "valid", None) if dl is None else dl) is None:
             raise ValueError("validate: this Learner has no validation data; give a loader")
         with self.added(cbs):
             self.run_pass(dl, training=False)
@@ -278,7 +282,7 @@ class Learner(Events):
         """Outputs and targets over a loader, joined on the CPU along the first dimension."""
         kept = Outputs()
         self.validate(dl, cbs=[kept])
-        return torch.cat(kept.preds), torch.cat(kept.targets)
+        return kept.joined()
 
     def predict(self, *inputs: Tensor) -> Tensor:
         """The model's outputs for a batch of inputs, in evaluation mode, without gradients."""
@@ -347,7 +351,7 @@ class Learner(Events):
     @property
     def n_iter(self) -> int:
         """Training batches of one epoch."""
-        return len(self.dls.train)
+        return loaders.length(self.dls.train)
 
     @property
     def progress(self) -> float:
@@ -372,11 +376,14 @@ class Learner(Events):
     def ready(self, lr: Any = None, wd: float | None = None, reset_opt: bool = False) -> None:
         """Have an optimizer with the rate and the decay that are given, else the learner's."""
         if reset_opt:
-            self.layers = None
+            with thawed(self.layers):
+                self.layers = None
+                self.with_opt()
         layers, decay = self.with_opt(), self.wd if wd is None else wd
-        hypers.put(self.opt, "lr", layers.by_group(self.lr if lr is None else lr, "lr"))
+        values: dict[str, Any] = {"lr": layers.by_group(self.lr if lr is None else lr, "lr")}
         if decay is not None:
-            hypers.put(self.opt, "wd", [decay * on for on in layers.decays])
+            values["wd"] = [decay * on for on in layers.decays]
+        hypers.put_all(self.opt, values)
 
     def set_modes(self, training: bool) -> None:
         """Switch the model, and an optimizer with modes of its own (schedule-free: x and y)."""

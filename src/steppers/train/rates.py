@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..lr_find import Found, Sweep, restored
 from .callbacks.rate_finder import RateFinder
+from .loaders import length
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -21,7 +22,7 @@ def lr_find(
 ) -> Found:
     """The body of `Learner.lr_find`."""
     opt, loader = learn.opt, learn.dls.train
-    if not len(loader):
+    if not (batches := length(loader)):
         raise ValueError("lr_find: there are no batches to train on")
     sweep = Sweep(opt, start_lr, end_lr, num_it, stop_div)
     attributes, cbs = dict(vars(learn)), learn.cbs
@@ -31,7 +32,8 @@ def lr_find(
     with restored(learn.model, opt, others=others, loaders=[loader]):
         try:
             learn.set_cbs(shaping)
-            epochs = -(-sweep.num_it // len(loader))
+            learn.running = ()  # a callback may search within a fit: all comes back
+            epochs = -(-sweep.num_it // batches)
             learn.fit(epochs, cbs=RateFinder(sweep), valid=False)
         finally:
             learn.set_cbs(cbs)

@@ -26,8 +26,8 @@ def load_weights(learn: Learner, saved: Mapping[str, Any], with_opt: bool, stric
 
     Raises ValueError for another model's or another optimizer's state.
     """
-    if strict:
-        check_model(learn.model, saved["model"])
+    check = check_model if strict else check_shapes
+    check(learn.model, saved["model"])
     if with_opt:
         check_optimizer(learn.opt, saved)
         before = learn.opt.state_dict()
@@ -40,15 +40,21 @@ def load_weights(learn: Learner, saved: Mapping[str, Any], with_opt: bool, stric
 
 
 def check_model(model: nn.Module, saved: Mapping[str, Any]) -> None:
-    """Raise ValueError, with the first difference, where a state is not of this model."""
+    """Raise ValueError, with the first difference, where a state has other names or shapes."""
     own, name = model.state_dict(), type(model).__name__
     if missing := [key for key in own if key not in saved]:
         raise ValueError(f"the checkpoint is of another model: {name} has {some(missing)} besides")
     if extra := [key for key in saved if key not in own]:
         raise ValueError(f"the checkpoint is of another model: {name} has no {some(extra)}")
-    for key, value in own.items():
-        found = saved[key]
-        if isinstance(value, Tensor) and value.shape != found.shape:
+    check_shapes(model, saved)
+
+
+def check_shapes(model: nn.Module, saved: Mapping[str, Any]) -> None:
+    """Raise ValueError where a tensor of a name that the model has is of another shape."""
+    name = type(model).__name__
+    for key, value in model.state_dict().items():
+        found = saved.get(key)
+        if isinstance(value, Tensor) and found is not None and value.shape != found.shape:
             raise ValueError(
                 f"the checkpoint is of another model: {key} is {tuple(found.shape)} there and "
                 f"{tuple(value.shape)} in {name}"

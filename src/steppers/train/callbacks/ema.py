@@ -43,6 +43,7 @@ class EMA(Callback):
         self._handle: RemovableHandle | None = None
 
     def before_fit(self, learn: Learner) -> None:
+        self._recover(learn.model)
         now = _floating(learn.model)
         if not _alike(now, self.average):
             self.average = {name: _wide(value).clone() for name, value in now.items()}
@@ -57,15 +58,30 @@ class EMA(Callback):
         get_ema_multi_avg_fn(self.decay)(averages, same, 0)
 
     def before_epoch(self, learn: Learner) -> None:
+        self._recover(learn.model)
         if not learn.training and self.average:
             now = _floating(learn.model)
             self._raw = {name: value.detach().clone() for name, value in now.items()}
             _put(learn.model, self.average)
 
     def cleanup_epoch(self, learn: Learner) -> None:
-        if self._raw is not None:
-            _put(learn.model, self._raw)  # done again, if it was interrupted, as the fit ends
-            self._raw = None
+        interrupt: KeyboardInterrupt | None = None
+        while self._raw is not None:
+            try:
+                _put(learn.model, self._raw)
+                self._raw = None
+            except KeyboardInterrupt as raised:  # heard when the weights are back
+                interrupt = raised
+        if interrupt is not None:
+            raise interrupt
+
+    def _recover(self, model: nn.Module) -> None:
+        """Put back what a second Ctrl-C kept in: where the average is still in its place."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            now = {name: _wide(value) for name, value in _floating(model).items()}
+            in_place = [n for n in raw if n in now and torch.equal(now[n], self.average[n])]
+            _put(model, {name: raw[name] for name in in_place})
 
     def cleanup_fit(self, learn: Learner) -> None:
         self.cleanup_epoch(learn)

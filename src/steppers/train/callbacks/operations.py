@@ -17,6 +17,11 @@ class Operations(Callback):
     replaceable = True  # another callback's operation of the same name takes its place
 
     def predict(self, learn: Learner) -> None:
+        if not isinstance(learn.batch, tuple | list):
+            raise TypeError(
+                "a batch must be a tuple of inputs and, at its end, the target, got a "
+                f"{type(learn.batch).__name__}; a before_batch event may make one of it"
+            )
         learn.preds = learn.model(*learn.batch[:-1])
 
     def get_loss(self, learn: Learner) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,7 +54,7 @@ class MixedPrecision(Callback):
         if device is not None:
             _check_device(device)
         self.scaler: torch.amp.GradScaler | None = None
-        self._open = ExitStack()
+        self._before: Autocast | None = None  # while a batch runs under ours
         self._unscaled = False
         self._type = ""
         if self.dtype == torch.float16:
@@ -72,13 +72,15 @@ class MixedPrecision(Callback):
         self._resolve(learn)
 
     def before_batch(self, learn: Learner) -> None:
-        self._open.enter_context(torch.autocast(self._type, self.dtype))
+        self._close()
+        self._before = Autocast.now(self._type)
+        torch.autocast(self._type, self.dtype).__enter__()
 
     def after_predict(self, learn: Learner) -> None:
         learn.preds = mapped(self._float, learn.preds)
 
     def after_loss(self, learn: Learner) -> None:
-        self._open.close()
+        self._close()
         if self.scaler is not None and learn.training:
             learn.loss_grad = self.scaler.scale(learn.loss_grad)
 
@@ -96,7 +98,7 @@ class MixedPrecision(Callback):
             self._unscaled = False
 
     def cleanup_batch(self, learn: Learner) -> None:
-        self._open.close()
+        self._close()
         if self.scaler is not None and self._unscaled:  # the step was cancelled
             self._unscaled = False
             self.scaler.update()
@@ -104,8 +106,16 @@ class MixedPrecision(Callback):
             for gradient in _gradients(learn):  # they stay, and those to come have the scale too
                 gradient.mul_(scale)
 
+    def cleanup_epoch(self, learn: Learner) -> None:
+        self._close()  # if a Ctrl-C interrupted that
+
     def cleanup_fit(self, learn: Learner) -> None:
         self.cleanup_batch(learn)
+
+    def _close(self) -> None:
+        if self._before is not None:
+            self._before.put_back()
+            self._before = None
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.scaler is None else {"scaler": self.scaler.state_dict()}
@@ -125,6 +135,41 @@ class MixedPrecision(Callback):
     def _float(self, output: Any) -> Any:
         half = isinstance(output, Tensor) and output.dtype == self.dtype
         return output.float() if half else output
+
+
+@dataclass(frozen=True)
+class Autocast:
+    """What autocast was. It can be put back again where a Ctrl-C interrupted that."""
+
+    device: str
+    enabled: bool
+    dtype: torch.dtype
+    cached: bool
+    depth: int  # of autocast blocks: where the outermost ends, torch drops the weights it has cast
+
+    @classmethod
+    def now(cls, device: str) -> Autocast:
+        """The present state for a device's type."""
+        enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+        return cls(device, enabled, dtype, torch.is_autocast_cache_enabled(), _depth())
+
+    def put_back(self) -> None:
+        """Leave the blocks that were entered since."""
+        while _depth() > self.depth:
+            torch.autocast_decrement_nesting()
+        if self.depth == 0:
+            torch.clear_autocast_cache()
+        torch.set_autocast_enabled(self.device, self.enabled)
+        torch.set_autocast_dtype(self.device, self.dtype)
+        torch.set_autocast_cache_enabled(self.cached)
+
+
+def _depth() -> int:
+    try:
+        torch.autocast_increment_nesting()
+    finally:
+        depth = torch.autocast_decrement_nesting()
+    return depth
 
 
 def _dtype(given: str | torch.dtype) -> torch.dtype:

@@ -145,10 +145,8 @@ class TorchSchedule(Callback):
 
     def before_fit(self, learn: Learner) -> None:
         opt, self.stepped = learn.opt, False
-        held, own_step = [dict(group) for group in opt.param_groups], "step" in vars(opt)
-        self._undo = [lambda: _restore(opt, held, own_step)]
-        for group in opt.param_groups:
-            group.pop("initial_lr", None)  # an earlier fit's, which torch's schedulers would keep
+        if not any(cb._undo for cb in learn.cbs if isinstance(cb, TorchSchedule)):
+            self._undo = [_before_first(opt)]
         self.scheduler = self.make(opt)
         _check_scheduler(type(self).__name__, self.scheduler, self.monitor)
         self._undo.append(on_step(opt, self._note).remove)
@@ -193,6 +191,14 @@ def _check_scheduler(owner: str, scheduler: Any, monitor: str | None) -> None:
         raise TypeError(f"{owner}: {kind} needs a metric: use EpochSched(make, monitor='loss')")
     if monitor is not None and not isinstance(scheduler, ReduceLROnPlateau):
         raise TypeError(f"{owner}: {kind} takes no metric, leave monitor={monitor!r} out")
+
+
+def _before_first(opt: torch.optim.Optimizer) -> Callable[[], None]:
+    """Make ready for a fit's first scheduler; gives what puts all back after its last one."""
+    held, own_step = [dict(group) for group in opt.param_groups], "step" in vars(opt)
+    for group in opt.param_groups:
+        group.pop("initial_lr", None)  # an earlier fit's, which torch's schedulers would keep
+    return lambda: _restore(opt, held, own_step)
 
 
 def _restore(opt: torch.optim.Optimizer, held: list[dict[str, Any]], own_step: bool) -> None:

@@ -18,6 +18,7 @@ from .splitters import split_places
 FILES = tuple(
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 )
+SIDES = (28, 28)  # pixels
 DIGITS = tuple("0123456789")
 CLOTHES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat",
@@ -99,7 +100,7 @@ def load_mnist(
     Raises:
         FileNotFoundError: `path` has not all four files, or `download=False` and the cache has not.
         ConnectionError: the download failed.
-        ValueError: a file is damaged, or `held_out` is not within 0 and 1.
+        ValueError: a file is damaged or of other images, or `held_out` is not within 0 and 1.
     """
     return _load(MNIST, path, held_out, seed, download)
 
@@ -145,6 +146,11 @@ def _pair(source: Source, images: Path, labels: Path) -> tuple[Tensor, Tensor]:
     for path, values in ((images, x), (labels, y)):
         if values.dtype != torch.uint8:
             raise ValueError(f"{path}: holds {values.dtype}, torch.uint8 is wanted")
+    if x.shape[1:] != SIDES:
+        found, wanted = (" x ".join(map(str, sides)) for sides in (x.shape[1:], SIDES))
+        raise ValueError(
+            f"{images}: holds images of {found} pixels, those of {source.name} have {wanted}"
+        )
     if len(x) != len(y):
         raise ValueError(f"{images} has {len(x):,} images, but {labels} has {len(y):,} labels")
     if len(y) and int(y.max()) >= len(source.vocab):
