@@ -376,3 +376,17 @@ def test_a_file_of_another_model_or_optimizer_changes_nothing(tmp_path):
             learn.load(tmp_path / "one.pt")
         assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
         assert not learn.opt.state
+
+
+def test_a_wrapper_of_the_optimizer_may_take_its_place():
+    class Counted(torch.optim.SGD):
+        steps = 0
+
+        def step(self, closure=None):
+            Counted.steps += 1
+            return super().step(closure)
+
+    learn = make(opt_func=torch.optim.SGD)
+    learn.opt = Counted(learn.opt.param_groups, lr=0.1)
+    learn.fit(1)
+    assert Counted.steps == 10 and isinstance(learn.opt, Counted)

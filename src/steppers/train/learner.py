@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import groups, hypers, rng
+from .. import groups, hypers
 from ..lr_find import Found
 from . import fits, loaders, rates, saving
 from .callbacks.bars import Kind
@@ -20,7 +21,6 @@ from .callbacks.operations import Operations
 from .callbacks.outputs import Outputs
 from .callbacks.progress import no_bar, no_logging
 from .callbacks.recorder import Recorder
-from .checkpoint import check_place, read, write
 from .events import (
     CancelBackward,
     CancelBatch,
@@ -35,7 +35,6 @@ from .events import (
 from .layers import Layers, Splitter, made, taken, thawed
 from .summary import summary
 
-FORMAT = "steppers.learner/1"
 LossFunction = Callable[..., Tensor]
 # From parameter groups and lr= to an optimizer: a class, or a partial of one.
 OptimizerFunction = Callable[..., torch.optim.Optimizer]
@@ -299,20 +298,11 @@ class Learner(Events):
 
         `batch` is one of the training data's unless given.
         """
-        shown = self._one_batch() if batch is None else batch
+        shown = loaders.one_of(self.dls.train) if batch is None else batch
         count = self.with_opt().count
         trains = f"{type(self.opt).__name__}, {count} layer group{'s' * (count != 1)}"
         loss = getattr(self.loss_func, "__name__", type(self.loss_func).__name__)
         return f"{summary(self.model, shown)}\n{trains}; loss {loss}"
-
-    def _one_batch(self) -> Any:
-        """A training batch; the order of the data goes on as if it had not been taken."""
-        generators = rng.generators_of(self.dls.train)
-        states = rng.snapshot(*generators)
-        try:
-            return next(iter(self.dls.train))
-        finally:
-            rng.restore(states, *generators)
 
     # --- what is shown ---------------------------------------------------------------------------
 
@@ -331,8 +321,7 @@ class Learner(Events):
 
         The file is whole or not there. For a fit that goes on in mid-epoch see `Checkpoint`.
         """
-        check_place(Path(path))
-        write(Path(path), FORMAT, saving.weights(self, with_opt))
+        saving.save(self, Path(path), with_opt)
 
     def load(self, path: str | Path, *, with_opt: bool = True, strict: bool = True) -> None:
         """Load what `save` wrote. `strict=False` takes the weights whose names the model has.
@@ -340,11 +329,7 @@ class Learner(Events):
         Raises ValueError for a damaged file, and for one of another model or optimizer; nothing is
         changed then.
         """
-        saved = read(Path(path), FORMAT, {"model": dict})
-        try:
-            saving.load_weights(self, saved, with_opt, strict)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        saving.load(self, Path(path), with_opt, strict)
 
     # --- what it works on ------------------------------------------------------------------------
 
@@ -362,6 +347,11 @@ class Learner(Events):
     def opt(self) -> torch.optim.Optimizer:
         """The optimizer, made when it is first needed."""
         return self.with_opt().opt
+
+    @opt.setter
+    def opt(self, opt: torch.optim.Optimizer) -> None:
+        """Take another in its place, such as a wrapper of it, with the same parameter groups."""
+        self.layers = replace(self.with_opt(), opt=opt)
 
     def with_opt(self) -> Layers:
         """The optimizer with the layer group of each of its parameter groups."""

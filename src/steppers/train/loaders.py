@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import rng
 from .data.dataset import Data
 
 
@@ -41,3 +42,13 @@ def check_any(dls: Any) -> None:
             "Learner: there are no training batches: the training part is empty, or smaller than "
             "one batch and drop_last=True"
         )
+
+
+def one_of(loader: Any) -> Any:
+    """A batch of a loader, whose order goes on as if it had not been taken."""
+    generators = rng.generators_of(loader)
+    states = rng.snapshot(*generators)
+    try:
+        return next(iter(loader))
+    finally:
+        rng.restore(states, *generators)

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from .checkpoint import check_place, read, write
+
 if TYPE_CHECKING:
     from .learner import Learner
+
+
+FORMAT = "steppers.learner/1"
+
+
+def save(learn: Learner, path: Path, with_opt: bool) -> None:
+    """The body of `Learner.save`."""
+    check_place(path)
+    write(path, FORMAT, weights(learn, with_opt))
+
+
+def load(learn: Learner, path: Path, with_opt: bool, strict: bool) -> None:
+    """The body of `Learner.load`."""
+    saved = read(path, FORMAT, {"model": dict})
+    try:
+        load_weights(learn, saved, with_opt, strict)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def weights(learn: Learner, with_opt: bool) -> dict[str, Any]:
