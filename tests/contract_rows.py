@@ -95,6 +95,10 @@ EVERY = [
     Row(steppers.RMSprop,           dict(lr=1e-2, momentum=0.9, centered=True)),
     Row(steppers.ASGD,              dict(lr=1e-1)),
     Row(steppers.Rprop,             dict(lr=1e-2)),
+    Row(steppers.AdaBelief,         dict(lr=1e-2)),
+    Row(steppers.Sophia,            dict(lr=1e-2, weight_decay=0.1)),
+    Row(steppers.DecoupledSGDW,     dict(lr=1e-1, momentum=0.9, metrics=True), "-metrics"),
+    Row(steppers.DecoupledAdamW,    dict(lr=1e-2, weight_decay=1e-3)),
 ]
 # fmt: on
 

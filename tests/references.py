@@ -138,6 +138,150 @@ def adamax(p, g, s, t, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
     return p - lr / (1 - betas[0] ** t) * s["exp_avg"] / s["exp_inf"]
 
 
+# --- labml.ai's and Composer's forms -----------------------------------------------------------
+
+
+def debiased(m, v, t, betas, eps, early):
+    """m over the root of v, each debiased; with `early` eps is added before the debias."""
+    m_hat, root = m / (1 - betas[0] ** t), np.sqrt(1 - betas[1] ** t)
+    return m_hat * root / (np.sqrt(v) + eps) if early else m_hat / (np.sqrt(v) / root + eps)
+
+
+def waited(u, m, t, betas, mean_first=True):
+    """Algorithm 2 of arXiv:1908.03265 from rho = 5 on: u rectified, or the debiased mean, or 0."""
+    rho_inf = 2 / (1 - betas[1]) - 1
+    rho = rho_inf - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
+    if rho < 5:
+        return m / (1 - betas[0] ** t) if mean_first else np.zeros_like(m)
+    return u * np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+
+
+@per_parameter
+def ada_belief(
+    p, g, s, t, *, lr, betas=(0.9, 0.999), eps=1e-16, weight_decay=0.0, amsgrad=False,
+    rectify=True, degenerated_to_sgd=True, optimized_update=True,
+):  # fmt: skip
+    """Algorithm 2 of arXiv:2010.07468, with eps added to the variance and not kept in it."""
+    p = p * (1 - lr * weight_decay)
+    m = s["exp_avg"] = ema(slot(s, "exp_avg", g), g, betas[0])
+    v = s["exp_avg_var"] = ema(slot(s, "exp_avg_var", g), (g - m) ** 2, betas[1])
+    if amsgrad:
+        v = s["max_exp_avg_var"] = np.maximum(slot(s, "max_exp_avg_var", g), v)
+    u = debiased(m, v + eps, t, betas, eps, optimized_update)
+    return p - lr * (waited(u, m, t, betas, degenerated_to_sgd) if rectify else u)
+
+
+@per_parameter
+def adam_early_eps(p, g, s, t, *, lr, betas=(0.9, 0.999), eps=1e-8):
+    """Section 2 of arXiv:1412.6980: eps-hat before the debias."""
+    return p - lr * debiased(*moments(g, s, *betas), t, betas, eps, early=True)
+
+
+@per_parameter
+def radam_from_five(p, g, s, t, *, lr, betas=(0.9, 0.999), eps=1e-8):
+    m, v = moments(g, s, *betas)
+    return p - lr * waited(debiased(m, v, t, betas, eps, early=False), m, t, betas)
+
+
+@per_parameter
+def sophia(
+    p, g, s, t, *, lr, betas=(0.9, 0.95), eps=1e-12, rho=0.03, weight_decay=0.0, batch_tokens=1.0
+):
+    """Algorithm 3 of arXiv:2305.14342 between its updates of the curvature."""
+    p = p * (1 - lr * weight_decay)
+    m = s["exp_avg"] = ema(slot(s, "exp_avg", g), g, betas[0])
+    return p - lr / rho * np.clip(m / (slot(s, "hessian", g) + eps), -rho, rho)
+
+
+def _warmed(p, g, s, t, *, lr, rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **rest):
+    """Adam at a rate made of lr and t; decay by lr itself."""
+    p, at = p * (1 - lr * weight_decay), rate(t, lr, **rest)
+    return p - at * debiased(*moments(g, s, *betas), t, betas, eps, early=False)
+
+
+def noam_rate(t, lr, *, d_model=512.0, warmup_steps=0.0):
+    """Section 5.3 of arXiv:1706.03762, times lr."""
+    rising = t * warmup_steps**-1.5 if warmup_steps else np.inf
+    return lr * d_model**-0.5 * min(t**-0.5, rising)
+
+
+def warmup_rate(t, lr, *, warmup_steps=0.0):
+    return (1e-8 + t * lr / warmup_steps) * (lr > 0) if t < warmup_steps else lr
+
+
+def warmup_cosine_rate(t, lr, *, warmup_steps=0.0, total_steps=1e10):
+    if t < warmup_steps:
+        return warmup_rate(t, lr, warmup_steps=warmup_steps)
+    done = min((t - warmup_steps) / (total_steps - warmup_steps), 1.0)
+    return lr * max(0.1, 0.5 * (1 + np.cos(np.pi * done)))
+
+
+noam = per_parameter(partial(_warmed, rate=noam_rate))
+adam_warmup = per_parameter(partial(_warmed, rate=warmup_rate))
+adam_warmup_cosine = per_parameter(partial(_warmed, rate=warmup_cosine_rate))
+
+
+def by_schedule(fn):
+    """The step over groups of a reference that decays by lr over the lr it began with."""
+
+    def step(groups, grads):
+        for group, gs in zip(groups, grads, strict=True):
+            first = group.hypers.get("initial_lr", group.hypers["lr"])
+            first = group.kept.setdefault("initial_lr", first)
+            for i, g, s, t in group.having(gs):
+                lr = group.hypers["lr"]
+                reached = lr / first if first else float(lr > 0)
+                group.params[i] = fn(group.params[i], g, s, t, reached, **group.hypers)
+
+    return step
+
+
+@by_schedule
+def decoupled_sgdw(
+    p, g, s, t, reached, *, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False,
+    metrics=False, initial_lr=None,
+):  # fmt: skip
+    old, u = p, g
+    if momentum:
+        b = g if t == 1 else momentum * s["momentum_buffer"] + (1 - dampening) * g
+        s["momentum_buffer"], u = b, g + momentum * b if nesterov else b
+    p = p * (1 - reached * weight_decay) - lr * u
+    if metrics:
+        measure(s, p, g, old, s.get("momentum_buffer"))
+    return p
+
+
+@by_schedule
+def decoupled_adamw(
+    p, g, s, t, reached, *, lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=1e-5, amsgrad=False,
+    metrics=False, initial_lr=None,
+):  # fmt: skip
+    old = p
+    m, v = moments(g, s, *betas)
+    if amsgrad:
+        v = s["max_exp_avg_sq"] = np.maximum(slot(s, "max_exp_avg_sq", g), v)
+    p = p * (1 - reached * weight_decay) - lr * debiased(m, v, t, betas, eps, early=False)
+    if metrics:
+        measure(s, p, g, old, m)
+    return p
+
+
+def measure(s, p, g, old, moment):
+    """Norms of one step, as scalars of the state."""
+    found = dict(param=p, grad=g, update=p - old) | ({} if moment is None else {"moment": moment})
+    s.update({f"{name}_norm": np.sqrt(np.sum(x * x)) for name, x in found.items()})
+
+
+@by_schedule
+def sgd_decayed_by_schedule(p, g, s, t, reached, *, lr, weight_decay=0.0, initial_lr=None):
+    return p * (1 - reached * weight_decay) - lr * g
+
+
+@by_schedule
+def sgd_decay_corrected(p, g, s, t, reached, *, lr, weight_decay=0.0, initial_lr=None):
+    return p * (1 - lr * reached * weight_decay) - lr * g
+
+
 # --- rates from squared gradients --------------------------------------------------------------
 
 

@@ -83,6 +83,10 @@ ETAS = r"Rprop: etas\[0\] \(etaminus\) must be in \(0, 1\), got 1.5"
 CANCELS = "the gradient minus its mean, and the square minus the squared mean, cancel"
 ITERATES = "each Newton-Schulz step multiplies the rounding of small singular values by up to 3.4"
 NEAR_P0 = "at d = 1e-6 a float32 p is a few units from p0, so that p0 - p has two digits"
+FIRST_BELIEF = "g - beta1 * g of the first step, squared, is the variance that its root divides by"
+MOVED = "the update is the difference of p after and before it, which nearly cancel"
+RADAM = (rules.average_grad, rules.average_square, rules.adam, rules.rectification)
+WARMED = (rules.decay, rules.average_grad, rules.average_square, rules.adam)
 
 # fmt: off
 ROWS = (
@@ -190,6 +194,31 @@ ROWS = (
     Row("muon plain", steppers.Muon, ref.muon, matrices=True, complex=False, elementwise=False,
         hypers=dict(lr=0.02, nesterov=False, adjust_lr_fn="match_rms_adamw", ns_steps=3),
         loose=64, reason=ITERATES),
+    Row("adabelief", steppers.AdaBelief, ref.ada_belief, dict(lr=0.01, weight_decay=0.1),
+        valley=dict(lr=5e-2, rectify=False), changed=dict(betas=(0.8, 0.99)),
+        second=dict(rectify=False), loose=64, reason=FIRST_BELIEF,
+        errors=beta_errors("AdaBelief")),
+    Row("adabelief amsgrad", steppers.AdaBelief, ref.ada_belief,
+        dict(lr=0.01, amsgrad=True, optimized_update=False, betas=(0.9, 0.99)),
+        loose=64, reason=FIRST_BELIEF),
+    Row("sophia", steppers.Sophia, ref.sophia, dict(lr=0.01, rho=0.5, weight_decay=0.1),
+        valley=dict(lr=1e-3), errors=(*beta_errors("Sophia"),
+        out_of_range("Sophia", "rho", 0.0, "> 0"),
+        out_of_range("Sophia", "batch_tokens", -1.0, ">= 0"))),
+    Row("decoupled sgdw", steppers.DecoupledSGDW, ref.decoupled_sgdw,
+        dict(lr=0.1, initial_lr=0.1, weight_decay=0.01), valley=dict(lr=1e-3), errors=(
+        ({"nesterov": True}, ValueError, "DecoupledSGDW: nesterov=True needs momentum > 0"),)),
+    Row("decoupled sgdw momentum", steppers.DecoupledSGDW, ref.decoupled_sgdw,
+        dict(lr=0.1, initial_lr=0.1, momentum=0.9, dampening=0.4, weight_decay=0.01, metrics=True),
+        elementwise=False, loose=64, reason=MOVED),
+    Row("decoupled sgdw nesterov", steppers.DecoupledSGDW, ref.decoupled_sgdw,
+        dict(lr=0.1, initial_lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)),
+    Row("decoupled adamw", steppers.DecoupledAdamW, ref.decoupled_adamw,
+        dict(lr=0.01, initial_lr=0.01, weight_decay=0.01), valley=dict(lr=5e-2),
+        changed=dict(lr=0.002), errors=beta_errors("DecoupledAdamW")),
+    Row("decoupled adamw metrics", steppers.DecoupledAdamW, ref.decoupled_adamw,
+        dict(lr=0.01, initial_lr=0.01, amsgrad=True, metrics=True),
+        elementwise=False, loose=64, reason=MOVED),
     Row("lookahead", (rules.descend, rules.lookahead), ref.sgd_lookahead,
         dict(lr=0.1, k=3, alpha=0.4), valley=dict(lr=1e-3), changed=dict(k=2)),
     Row("ema", (rules.descend, rules.ema), ref.sgd_ema, dict(lr=0.1, ema_decay=0.9),
@@ -207,5 +236,20 @@ ROWS = (
         ref.sgd_clipped_by_global_norm, dict(lr=0.1, max_norm=0.5), elementwise=False, summed=True),
     Row("decayed absolutely", (rules.decay_absolute, rules.descend), ref.sgd_decayed_absolutely,
         dict(lr=0.1, weight_decay=0.01), changed=dict(lr=0.0)),
+    Row("adam early eps",
+        (rules.average_grad, rules.average_square, rules.adam_early_eps, rules.descend),
+        ref.adam_early_eps, dict(lr=0.01, betas=(0.9, 0.999), eps=1e-3)),
+    Row("radam from five", (*RADAM, rules.rectified, rules.descend), ref.radam_from_five,
+        dict(lr=0.01, betas=(0.9, 0.999))),
+    Row("noam", (*WARMED, rules.noam_rate, rules.descend_at), ref.noam,
+        dict(lr=1.0, weight_decay=0.1, warmup_steps=4, d_model=64.0)),
+    Row("adam warmup", (*WARMED, rules.warmup_rate, rules.descend_at), ref.adam_warmup,
+        dict(lr=0.01, weight_decay=0.1, warmup_steps=4)),
+    Row("adam warmup cosine", (*WARMED, rules.warmup_cosine_rate, rules.descend_at),
+        ref.adam_warmup_cosine, dict(lr=0.01, warmup_steps=2, total_steps=6)),
+    Row("decayed by schedule", (rules.decay_by_schedule, rules.descend),
+        ref.sgd_decayed_by_schedule, dict(lr=0.1, weight_decay=0.01, initial_lr=0.1)),
+    Row("decay corrected", (rules.decay_corrected, rules.descend),
+        ref.sgd_decay_corrected, dict(lr=0.1, weight_decay=0.1, initial_lr=0.1)),
 )
 # fmt: on

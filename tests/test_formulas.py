@@ -40,6 +40,7 @@ def root(fn):
 # fmt: off
 WORDS = {
     "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "square": np.square, "abs": np.abs,
+    "cos": np.cos,
     "sign": np.sign, "where": np.where, "minimum": np.minimum, "maximum": np.maximum,
     "lerp": lambda a, b, weight: a + weight * (b - a), "total": np.sum, "sum": reduced(np.sum),
     "mean": reduced(np.mean), "norm": root(reduced(np.sum)), "rms": root(reduced(np.mean)),

@@ -51,9 +51,9 @@ MAY_IMPORT = {
     "lr_find":    "spread hypers rng",
     "train":      "colours names spread hypers rng ops rules optimizer groups schedules lr_find "
                   "catalogue registry",
-    "styles":     "tracing optable ops slots rules chain binding program formulas names spread hypers "
-                  "rng colours engines shell optimizer functional catalogue registry groups schedules "
-                  "lr_find train",
+    "styles":     "tracing optable ops slots rules chain binding program formulas names "
+                  "spread hypers rng colours engines shell optimizer functional catalogue "
+                  "registry groups schedules lr_find train",
     "bench":      "rules engines optimizer registry train",
     "cli":        EVERYTHING,
     "__main__":   "cli",

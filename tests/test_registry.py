@@ -12,8 +12,9 @@ import steppers
 from steppers import registry, rules
 
 CATALOGUE = (
-    "Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD", "LAMB", "Lion", "Muon",
-    "NAdam", "Prodigy", "RAdam", "RMSprop", "Rprop", "ScheduleFreeAdamW", "SGD",
+    "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD",
+    "DecoupledAdamW", "DecoupledSGDW", "LAMB", "Lion", "Muon", "NAdam", "Prodigy", "RAdam",
+    "RMSprop", "Rprop", "ScheduleFreeAdamW", "SGD", "Sophia",
 )  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def test_the_catalogue_is_listed():
 
 # fmt: off
 PATTERNS = (
-    ("*adam*", ["Adam", "Adamax", "AdamW", "NAdam", "RAdam", "ScheduleFreeAdamW"]),
+    ("*adam*", ["Adam", "Adamax", "AdamW", "DecoupledAdamW", "NAdam", "RAdam",
+                "ScheduleFreeAdamW"]),
     ("*Adam", ["Adam", "NAdam", "RAdam"]), ("lion", ["Lion"]), ("LAMB", ["LAMB"]),
     ("?gd", ["SGD"]), ("nothing*", []), ("[ln]*", ["LAMB", "Lion", "NAdam"]),
 )

@@ -2,23 +2,29 @@
 
 from .adagrad import ASGD, Adadelta, Adafactor, Adagrad, RMSprop, Rprop
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
+from .belief import AdaBelief
+from .composer import DecoupledAdamW, DecoupledSGDW
 from .layerwise import LAMB
 from .matrix import Muon
 from .parameter_free import Prodigy
 from .schedule_free import ScheduleFreeAdamW
 from .sgd import SGD
 from .sign import Lion
+from .sophia import Sophia
 
 __all__ = [
     "ASGD",
     "LAMB",
     "SGD",
+    "AdaBelief",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "DecoupledAdamW",
+    "DecoupledSGDW",
     "Lion",
     "Muon",
     "NAdam",
@@ -27,4 +33,5 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "ScheduleFreeAdamW",
+    "Sophia",
 ]

@@ -88,6 +88,8 @@ def full(at: Place, dtype: torch.dtype) -> Tensor:
 
 def write(at: Place, value: Tensor | float, dtype: torch.dtype) -> None:
     """Round a value, computed in `dtype`, and write it over a stored tensor."""
+    whole = getattr(value, "full_tensor", None)  # of a DTensor, for a slot of one number
+    value = whole() if whole and not hasattr(at.high, "device_mesh") else value
     rounding = at.format.rounding if at.format else "nearest"
     if rounding == "nearest":
         at.high.copy_(value) if isinstance(value, Tensor) else at.high.fill_(value)

@@ -16,7 +16,10 @@ from .averages import (
     nesterov_average,
     sum_square,
 )
+from .belief import belief, guarded, largest_belief
+from .debias import adam_early_eps, rectification, rectified, rectified_or_still
 from .directions import adadelta, adagrad, adam, adamax, nadam, radam, rms_scaled
+from .eps_inside import adam_eps_inside, mean_square_from_first
 from .gradients import (
     centralise,
     centralise_matrices,
@@ -33,16 +36,21 @@ from .layerwise import decayed_direction, trust_ratio
 from .matrices import match_rms, orthogonal, spectral_scale
 from .modifiers import cautious, ema, lookahead, use_average
 from .parameters import decay, decay_absolute, descend
+from .schedule_decay import decay_by_schedule, decay_corrected
+from .warmups import descend_at, noam_rate, warmup_cosine_rate, warmup_rate
 
 __all__ = [
     "accumulate",
     "adadelta",
     "adagrad",
     "adam",
+    "adam_early_eps",
+    "adam_eps_inside",
     "adamax",
     "average_grad",
     "average_momentum",
     "average_square",
+    "belief",
     "cautious",
     "centralise",
     "centralise_matrices",
@@ -55,24 +63,36 @@ __all__ = [
     "clip_units_adaptively",
     "decay",
     "decay_absolute",
+    "decay_by_schedule",
+    "decay_corrected",
     "decayed_direction",
     "descend",
+    "descend_at",
     "ema",
+    "guarded",
     "heavy_ball",
     "l2",
+    "largest_belief",
     "largest_square",
     "lookahead",
     "match_rms",
     "maximise",
     "mean_square",
+    "mean_square_from_first",
     "nadam",
     "nesterov",
     "nesterov_average",
+    "noam_rate",
     "orthogonal",
     "radam",
+    "rectification",
+    "rectified",
+    "rectified_or_still",
     "rms_scaled",
     "spectral_scale",
     "sum_square",
     "trust_ratio",
     "use_average",
+    "warmup_cosine_rate",
+    "warmup_rate",
 ]

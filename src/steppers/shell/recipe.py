@@ -317,6 +317,9 @@ class Recipe:
                 )
         for layer in layers:
             values = {**values, **names.normalise(owner, layer, where, values)}
+        if values.get("initial_lr") is REQUIRED and not partial:  # what lr began at
+            lr = values["lr"]
+            values["initial_lr"] = lr.clone() if isinstance(lr, Tensor) else lr
         missing = [n for n, v in values.items() if v is REQUIRED or _lacks(v)]
         if partial:
             values = {n: v for n, v in values.items() if n not in missing}

@@ -1,0 +1,67 @@
+"""The style of fast.ai's course v3: stats and steppers, and its Runner, Learner and callbacks.
+
+Code written in it runs with its names imported from here. See docs/systems/course.md.
+"""
+
+from .callback import Callback as Callback
+from .callback import CancelBatchException as CancelBatchException
+from .callback import CancelEpochException as CancelEpochException
+from .callback import CancelTrainException as CancelTrainException
+from .callback import TrainEvalCallback as TrainEvalCallback
+from .callback import camel2snake as camel2snake
+from .callbacks import AvgStats as AvgStats
+from .callbacks import AvgStatsCallback as AvgStatsCallback
+from .callbacks import BatchTransformXCallback as BatchTransformXCallback
+from .callbacks import CudaCallback as CudaCallback
+from .callbacks import DebugCallback as DebugCallback
+from .callbacks import ProgressCallback as ProgressCallback
+from .learner import Learner as Learner
+from .learner import Runner as Runner
+from .learner import get_learn_run as get_learn_run
+from .learner import get_runner as get_runner
+from .learner import init_cnn as init_cnn
+from .learner import param_getter as param_getter
+from .lists import compose as compose
+from .lists import get_defaults as get_defaults
+from .lists import listify as listify
+from .lists import maybe_update as maybe_update
+from .model import DataBunch as DataBunch
+from .model import GeneralRelu as GeneralRelu
+from .model import bn_splitter as bn_splitter
+from .model import conv_layer as conv_layer
+from .model import get_cnn_layers as get_cnn_layers
+from .model import get_cnn_model as get_cnn_model
+from .model import set_grad as set_grad
+from .optimizers import Optimizer as Optimizer
+from .optimizers import StatefulOptimizer as StatefulOptimizer
+from .optimizers import adam_opt as adam_opt
+from .optimizers import lamb_opt as lamb_opt
+from .optimizers import sgd_mom_opt as sgd_mom_opt
+from .optimizers import sgd_opt as sgd_opt
+from .recorder import LR_Find as LR_Find
+from .recorder import ParamScheduler as ParamScheduler
+from .recorder import Recorder as Recorder
+from .run import Bridge as Bridge
+from .run import Run as Run
+from .schedules import annealer as annealer
+from .schedules import combine_scheds as combine_scheds
+from .schedules import cos_1cycle_anneal as cos_1cycle_anneal
+from .schedules import create_phases as create_phases
+from .schedules import sched_1cycle as sched_1cycle
+from .schedules import sched_cos as sched_cos
+from .schedules import sched_exp as sched_exp
+from .schedules import sched_lin as sched_lin
+from .schedules import sched_no as sched_no
+from .stats import AverageGrad as AverageGrad
+from .stats import AverageSqrGrad as AverageSqrGrad
+from .stats import Stat as Stat
+from .stats import StepCount as StepCount
+from .stats import debias as debias
+from .stats import ewma as ewma
+from .stats import lin_comb as lin_comb
+from .steppers import adam_step as adam_step
+from .steppers import l2_reg as l2_reg
+from .steppers import lamb_step as lamb_step
+from .steppers import momentum_step as momentum_step
+from .steppers import sgd_step as sgd_step
+from .steppers import weight_decay as weight_decay
