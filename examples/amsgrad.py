@@ -20,29 +20,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import steppers
-from steppers.ops import clamp
 from steppers.rules import adam, average_grad, average_square, descend, largest_square
-from steppers.train.plots import COLOURS, check_available
+from steppers.train.experiments.systems import counterexample
+from steppers.train.experiments.systems.counterexample import CYCLE, average_regret, project
+from steppers.train.experiments.systems.pictures import draw_game
+from steppers.train.plots import check_available
 from steppers.train.table import table
-
-HYPERS: dict[str, Any] = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-16)
-BEST, CYCLE = -1.0, 101
 
 
 def falling(u, *, t):
     return dict(u=u / t**0.5)
 
 
-def project(p):
-    return dict(p=clamp(p, -1.0, 1.0))
-
-
 CHAINS = {
-    "Adam": [average_grad, average_square, adam, descend, project],
-    "AMSGrad": [average_grad, average_square, largest_square, adam, descend, project],
+    **counterexample.CHAINS,
     "AMSGrad, falling rate": [
         average_grad, average_square, largest_square, adam, falling, descend, project,
     ],
@@ -50,37 +42,9 @@ CHAINS = {
 FIRST_RATE = {"AMSGrad, falling rate": 0.5}
 
 
-def slope(t: int) -> float:
-    """The gradient of f_t."""
-    return 1010.0 if t % CYCLE == 1 else -10.0
-
-
 def play(steps: int, **more: Any) -> tuple[dict[str, list[float]], steppers.Optimizer]:
     """The x at which each optimizer stood before each step."""
-    points = {name: torch.nn.Parameter(torch.zeros(())) for name in CHAINS}
-    hypers = HYPERS | more
-    groups = [
-        {"params": [p], "chain": name, "lr": FIRST_RATE.get(name, hypers["lr"])}
-        for name, p in points.items()
-    ]
-    optimizer = steppers.Optimizer(groups, chains=CHAINS, **hypers)
-    slopes = {value: torch.tensor(value) for value in (1010.0, -10.0)}
-    paths: dict[str, list[float]] = {name: [] for name in CHAINS}
-    for t in range(1, steps + 1):
-        for name, p in points.items():
-            paths[name].append(p.item())
-            p.grad = slopes[slope(t)]
-        optimizer.step()
-    return paths, optimizer
-
-
-def average_regret(path: list[float]) -> list[float]:
-    """After each step: how much was lost against x = -1, over the number of steps."""
-    lost, averages = 0.0, list[float]()
-    for t, x in enumerate(path, 1):
-        lost += slope(t) * (x - BEST)
-        averages.append(lost / t)
-    return averages
+    return counterexample.play(steps, CHAINS, rates=FIRST_RATE, **more)
 
 
 def save_picture(path: Path, paths: dict[str, list[float]]) -> None:
@@ -89,19 +53,8 @@ def save_picture(path: Path, paths: dict[str, list[float]]) -> None:
 
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for colour, (name, values) in zip(COLOURS[4::-2], paths.items(), strict=True):
-        cycles = torch.tensor(values[: len(values) // CYCLE * CYCLE]).view(-1, CYCLE)
-        steps = torch.arange(1, len(cycles) + 1) * CYCLE
-        left.fill_between(steps, cycles.amin(1), cycles.amax(1), color=colour, alpha=0.35, lw=0)
-        left.plot(steps, cycles.mean(1), color=colour, label=name)
-        right.plot(steps, average_regret(values)[CYCLE - 1 :: CYCLE], color=colour, label=name)
-    left.set(xlabel="step", ylabel="x: mean and range of each cycle", ylim=(-1.1, 1.1))
-    left.axhline(BEST, color="black", linewidth=1, linestyle=":", label="best")
-    right.set(xlabel="step", ylabel="average regret (log scale)", yscale="log")
-    for axes in (left, right):
-        axes.locator_params(axis="x", nbins=5)
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.grid(alpha=0.25)
+    draw_game(left, right, paths)
+    right.set(ylabel="average regret (log scale)", yscale="log")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle("One steep step in 101: Adam goes the wrong way", fontsize=12)

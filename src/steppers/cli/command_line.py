@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..train.spec import nearest
-from . import bench, compare, explain, find_lr, list_optimizers, sweep, train
+from . import bench, compare, experiment, explain, find_lr, list_optimizers, sweep, train
 from .options import Parser
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "train": train,
     "sweep": sweep,
     "find-lr": find_lr,
+    "experiment": experiment,
     "list": list_optimizers,
     "explain": explain,
     "bench": bench,
