@@ -192,6 +192,7 @@ def documented():
 PUBLIC = [
     "steppers", "steppers.ops", "steppers.rules", "steppers.groups", "steppers.schedules",
     "steppers.lr_find", "steppers.train", "steppers.train.data", "steppers.train.experiments",
+    "steppers.styles",
 ]  # fmt: skip
 
 

@@ -19,7 +19,6 @@ def at_once(monkeypatch):
     monkeypatch.setattr(Progress, "delay", 0.0)
 
 
-
 def metric(preds, target):
     return target.mean()
 

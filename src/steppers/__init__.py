@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import ops as ops
     from . import rules as rules
     from . import schedules as schedules
+    from . import styles as styles
     from . import train as train
     from .catalogue import (
         ASGD,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 __version__ = version("steppers")
 
-_MODULES = ("groups", "lr_find", "ops", "rules", "schedules", "train")
+_MODULES = ("groups", "lr_find", "ops", "rules", "schedules", "styles", "train")
 _ELSEWHERE = {
     "Functional": "functional",
     "create": "registry",
@@ -92,6 +93,7 @@ __all__ = [
     "register",
     "rules",
     "schedules",
+    "styles",
     "train",
 ]
 

@@ -153,7 +153,9 @@ def group_values(
     own = {n: v for n, v in group.items() if n not in EXTRAS and n not in FLAGS}
     own.update(options_in(flags))
     known = recipe.known({**given, **own})
-    own |= {n: group[n] for n in EXTRAS if n in group and n in known}  # initial_lr, if rules read it
+    own |= {
+        n: group[n] for n in EXTRAS if n in group and n in known
+    }  # initial_lr, if rules read it
     for name in own.keys() - known:
         near = difflib.get_close_matches(name, known, 1, 0.85)
         if near:

@@ -349,9 +349,9 @@ class Learner(Events):
         return self.with_opt().opt
 
     @opt.setter
-    def opt(self, opt: torch.optim.Optimizer) -> None:
+    def opt(self, value: torch.optim.Optimizer) -> None:
         """Take another in its place, such as a wrapper of it, with the same parameter groups."""
-        self.layers = replace(self.with_opt(), opt=opt)
+        self.layers = replace(self.with_opt(), opt=value)
 
     def with_opt(self) -> Layers:
         """The optimizer with the layer group of each of its parameter groups."""

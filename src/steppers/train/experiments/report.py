@@ -14,7 +14,13 @@ from .html import page
 from .results import Result, versions
 
 FIGURES, PAGE = "report.json", "index.html"
-PICTURES = ("curves", "rates", "sweep", "accuracies", "game")  # every name that a result may give one
+PICTURES = (
+    "curves",
+    "rates",
+    "sweep",
+    "accuracies",
+    "game",
+)  # every name that a result may give one
 
 
 @dataclass(frozen=True)
