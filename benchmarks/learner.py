@@ -11,6 +11,7 @@ are 3 % and 5 %. Written to benchmarks/results/learner.json.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ from torch import nn
 
 import steppers
 from steppers import groups
+from steppers.train.callbacks.progress import Progress
 from steppers.train.data import load_data
 from steppers.train.learner import Learner
 from steppers.train.metrics import accuracy
@@ -53,8 +55,9 @@ def by_hand(dls, epochs: int) -> None:
 
 
 def by_learner(dls, epochs: int, bar: bool) -> None:
-    learn = Learner(small_conv_net(), dls, lr=1e-3, opt_func=steppers.AdamW, metrics=[accuracy],
-                    progress="bar" if bar else "silent")  # fmt: skip
+    shown = Progress("bar" if bar else "silent", write=io.StringIO().write)
+    learn = Learner(small_conv_net(), dls, lr=1e-3, cbs=shown, opt_func=steppers.AdamW,
+                    metrics=[accuracy])  # fmt: skip
     learn.fit(epochs)
 
 
@@ -69,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)  # the net is small
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     dls = load_data("digits").loaders(64, seed=0)
