@@ -132,7 +132,7 @@ def test_ours_failing_is_exit_1_with_a_report(run, quick, monkeypatch):
 BAD = [
     (["AdamWW"],                          "no optimizer 'AdamWW'; did you mean 'AdamW'?"),
     (["clip+adam+ema"],                   "did you mean 'clip+adamw+ema'?"),
-    (["zzz"],                             "no optimizer 'zzz'; there are Adadelta, "),
+    (["zzz"],                             "no optimizer 'zzz'; there are AdaBelief, Adadelta, "),
     (["AdamW(1e-3)"],                     "write AdamW(hyper=value, ...)"),
     (["AdamW(lrr=1)"],                    "AdamW has no hyper 'lrr'; did you mean 'lr'?"),
     (["AdamW(lr=-1)"],                    "AdamW(lr=-1): "),

@@ -16,7 +16,7 @@ import steppers
 from steppers.styles import course, fastai, labml, lift, lift_all, miniai
 from steppers.styles.base import PerParameter
 
-PAGE = Path(__file__).parents[1] / "docs" / "lifting.md"
+PAGE = Path(__file__).parents[1] / "docs" / "systems" / "lifting.md"
 
 
 def body(rule):
