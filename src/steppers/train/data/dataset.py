@@ -22,7 +22,10 @@ class Data:
 
     >>> from steppers.train.data import TensorData
     >>> part = TensorData(torch.rand(10, 4), torch.zeros(10).long())
-    >>> Data("mine", part, part, shape=(4,), description="ten points, twice").loaders(4)
+    >>> data = Data("mine", part, part, shape=(4,), description="ten points, twice")
+    >>> data
+    Data(mine; 10 train, 10 valid; items (4,))
+    >>> data.loaders(4)
     DataLoaders(mine; train: 10 items in 3 batches of 4; valid: 10 items in 2 batches of 8)
 
     Raises:
@@ -43,6 +46,11 @@ class Data:
                 raise ValueError(f"{self.name}: its {part} part is empty")
         if self.epoch_items is not None:
             check_count(self.name, "epoch_items", self.epoch_items, 1)
+
+    def __repr__(self) -> str:
+        train, valid = (len(cast(Sized, part)) for part in (self.train, self.valid))
+        classes = f", {len(self.vocab)} classes" if self.vocab else ""
+        return f"Data({self.name}; {train:,} train, {valid:,} valid; items {self.shape}{classes})"
 
     def loaders(
         self,
