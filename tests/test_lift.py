@@ -174,6 +174,7 @@ def test_lifted_in_float64_is_the_plain_code(row):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-13, equal_nan=row in SINGULAR)
 
 
+@pytest.mark.needs("llvmlite")
 @pytest.mark.parametrize("row", ROWS)
 def test_lifted_in_the_fused_engine_is_the_plain_code(row):
     for ours, theirs in zip(*both(row, torch.float32, "fused"), strict=True):

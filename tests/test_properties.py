@@ -1,5 +1,6 @@
 """What holds for every row whatever the numbers are, on inputs that hypothesis finds."""
 
+import engine_names
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ CHEAP = settings(
     database=None,
     phases=[Phase.generate],  # a failure is not made smaller, which would take minutes
 )
-ENGINES = st.sampled_from(["loop", "foreach", "fused"])
+ENGINES = st.sampled_from(engine_names.ENGINES)
 
 
 @st.composite
