@@ -18,6 +18,7 @@ class Stat:
 
     _defaults: dict[str, Any] = {}
 
+    # The course's base methods raise when they are called, and its code may leave one out: no ABC.
     def init_state(self, p: Tensor) -> State:
         """What a parameter's state holds before its first step. To be written by a subclass."""
         raise NotImplementedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -118,7 +119,7 @@ def on_step(opt: torch.optim.Optimizer, call: Callable[[], None]) -> RemovableHa
     return opt.register_step_post_hook(stepped)
 
 
-class TorchSchedule(Callback):
+class TorchSchedule(Callback, ABC):
     """A torch scheduler for one fit: made as it begins, and its traces removed as it ends.
 
     Its base rates are those of this fit. A fit with `start_epoch` begins at that epoch's place.
@@ -139,9 +140,9 @@ class TorchSchedule(Callback):
         self.stepped = False  # the optimizer made a step since the scheduler's last one
         self._undo: list[Callable[[], object]] = []
 
+    @abstractmethod
     def steps_an_epoch(self, learn: Learner) -> int:
         """How many of its steps an epoch makes, as far as that is known beforehand."""
-        raise NotImplementedError
 
     def before_fit(self, learn: Learner) -> None:
         opt, self.stepped = learn.opt, False
