@@ -97,6 +97,12 @@ EVERY = [
     Row(steppers.Rprop,             dict(lr=1e-2)),
     Row(steppers.AdaBelief,         dict(lr=1e-2)),
     Row(steppers.Sophia,            dict(lr=1e-2, weight_decay=0.1)),
+    Row(steppers.SGDW,              dict(lr=1e-1, momentum=0.9, weight_decay=0.1)),
+    Row(steppers.LARS,              dict(lr=1.0, trust_coefficient=0.02)),
+    Row(steppers.LARC,              dict(lr=1e-1)),
+    Row(steppers.QHAdam,            dict(lr=1e-2)),
+    Row(steppers.SAdam,             dict(lr=1e-2)),
+    Row(steppers.Ranger,            dict(lr=1e-2, k=2)),
     Row(steppers.DecoupledSGDW,     dict(lr=1e-1, momentum=0.9, metrics=True), "-metrics"),
     Row(steppers.DecoupledAdamW,    dict(lr=1e-2, weight_decay=1e-3)),
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import references as ref
+import references_systems as systems
 
 import steppers
 from steppers import rules
@@ -219,8 +220,46 @@ ROWS = (
     Row("decoupled adamw metrics", steppers.DecoupledAdamW, ref.decoupled_adamw,
         dict(lr=0.01, initial_lr=0.01, amsgrad=True, metrics=True),
         elementwise=False, loose=64, reason=MOVED),
+    Row("sgdw", steppers.SGDW, systems.sgdw,
+        dict(lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True), valley=dict(lr=3e-4),
+        second=dict(nesterov=False), changed=dict(momentum=0.8), errors=(
+        ({"dampening": 0.1}, ValueError, "SGDW: nesterov=True needs momentum > 0"),)),
+    Row("lars", steppers.LARS, systems.lars,
+        dict(lr=1.0, weight_decay=0.1, trust_coefficient=0.02), elementwise=False,
+        valley=dict(lr=1e-2), changed=dict(trust_coefficient=0.1), errors=(
+        out_of_range("LARS", "trust_coefficient", 0.0, "> 0"),
+        ({"momentum": 0.0, "nesterov": True}, ValueError, "LARS: nesterov=True needs momentum"))),
+    Row("larc", steppers.LARC, systems.larc,
+        dict(lr=0.1, weight_decay=0.1, nesterov=True), elementwise=False,
+        valley=dict(lr=1e-3), second=dict(lr=1e-3), changed=dict(lr=0.01), errors=(
+        ({"momentum": 0.0, "nesterov": True}, ValueError, "LARC: nesterov=True needs momentum"),)),
+    Row("qhadam", steppers.QHAdam, systems.qhadam,
+        dict(lr=0.01, weight_decay=0.1, nus=(0.7, 0.8)), valley=dict(lr=5e-2),
+        second=dict(decoupled_weight_decay=True), changed=dict(nus=(0.5, 1.0)), errors=(
+        *beta_errors("QHAdam"),
+        ({"nus": (0.7, 1.1)}, ValueError, r"QHAdam: nus\[1\] \(nu2\) must be in \[0, 1\], got 1.1"),
+        ({"nus": 0.7}, ValueError, r"QHAdam: nus must be 2 numbers \(nu1, nu2\), got 0.7"))),
+    Row("sadam", steppers.SAdam, systems.sadam, dict(lr=0.1, weight_decay=0.1),
+        valley=dict(lr=5e-2), changed=dict(softplus_beta=5.0), errors=(*beta_errors("SAdam"),
+        out_of_range("SAdam", "softplus_beta", 0.0, "> 0"))),
+    Row("sadam rectified", steppers.SAdam, systems.sadam,
+        dict(lr=0.1, rectify=True, softplus_beta=2.0, betas=(0.9, 0.99))),
+    Row("ranger", steppers.Ranger, systems.ranger,
+        dict(lr=0.01, betas=(0.9, 0.99), weight_decay=0.1, k=3),
+        valley=dict(lr=1e-3), changed=dict(k=2), errors=(*beta_errors("Ranger"),
+        out_of_range("Ranger", "k", 0, ">= 1"),
+        out_of_range("Ranger", "alpha", 1.5, "in [0, 1]"))),
     Row("lookahead", (rules.descend, rules.lookahead), ref.sgd_lookahead,
         dict(lr=0.1, k=3, alpha=0.4), valley=dict(lr=1e-3), changed=dict(k=2)),
+    Row("lookahead late", (rules.descend, rules.lookahead_late), systems.sgd_lookahead_late,
+        dict(lr=0.1, k=3, alpha=0.4), valley=dict(lr=1e-3)),
+    Row("larc behind momentum",
+        (rules.heavy_ball, rules.lars_ratio, rules.cap_at_one, rules.scaled_direction,
+         rules.descend), systems.larc_behind,
+        dict(lr=0.1, momentum=0.9, trust_coefficient=0.02), elementwise=False),
+    Row("rms of momentum",
+        (rules.heavy_ball, rules.mean_square, rules.rms_scaled, rules.descend),
+        systems.rms_of_momentum, dict(lr=0.01, momentum=0.9)),
     Row("ema", (rules.descend, rules.ema), ref.sgd_ema, dict(lr=0.1, ema_decay=0.9),
         valley=dict(lr=1e-3),
         evaluate=rules.use_average, x=lambda p, s, h: s["average"], changed=dict(ema_decay=0.5)),

@@ -13,8 +13,9 @@ from steppers import registry, rules
 
 CATALOGUE = (
     "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD",
-    "DecoupledAdamW", "DecoupledSGDW", "LAMB", "Lion", "Muon", "NAdam", "Prodigy", "RAdam",
-    "RMSprop", "Rprop", "ScheduleFreeAdamW", "SGD", "Sophia",
+    "DecoupledAdamW", "DecoupledSGDW", "LAMB", "LARC", "LARS", "Lion", "Muon", "NAdam", "Prodigy",
+    "QHAdam", "RAdam", "Ranger", "RMSprop", "Rprop", "SAdam", "ScheduleFreeAdamW", "SGD", "SGDW",
+    "Sophia",
 )  # fmt: skip
 
 
@@ -63,10 +64,11 @@ def test_the_catalogue_is_listed():
 
 # fmt: off
 PATTERNS = (
-    ("*adam*", ["Adam", "Adamax", "AdamW", "DecoupledAdamW", "NAdam", "RAdam",
-                "ScheduleFreeAdamW"]),
-    ("*Adam", ["Adam", "NAdam", "RAdam"]), ("lion", ["Lion"]), ("LAMB", ["LAMB"]),
-    ("?gd", ["SGD"]), ("nothing*", []), ("[ln]*", ["LAMB", "Lion", "NAdam"]),
+    ("*adam*", ["Adam", "Adamax", "AdamW", "DecoupledAdamW", "NAdam", "QHAdam", "RAdam",
+                "SAdam", "ScheduleFreeAdamW"]),
+    ("*Adam", ["Adam", "NAdam", "QHAdam", "RAdam", "SAdam"]),
+    ("lion", ["Lion"]), ("LAMB", ["LAMB"]),
+    ("?gd", ["SGD"]), ("nothing*", []), ("[ln]*", ["LAMB", "LARC", "LARS", "Lion", "NAdam"]),
 )
 SPELLINGS = (
     ("adamw", "AdamW"), ("ADAMW", "AdamW"), ("AdamW", "AdamW"), ("adam_w", "AdamW"),

@@ -1,8 +1,8 @@
 """Stochastic gradient descent."""
 
 from ..optimizer import Optimizer
-from ..rules import descend, heavy_ball, l2
-from ..rules import nesterov as look_ahead
+from ..rules import decay, descend, l2
+from .speed import speed
 
 
 class SGD(Optimizer):
@@ -13,9 +13,19 @@ class SGD(Optimizer):
 
     def steps(momentum=0.0, dampening=0.0, nesterov=False):
         """No momentum, no buffer. Nesterov's form needs momentum without dampening."""
-        if nesterov and (not momentum or dampening):
-            raise ValueError("SGD: nesterov=True needs momentum > 0 and dampening = 0")
-        speed = (heavy_ball, look_ahead) if nesterov else (heavy_ball,)
-        return (l2, *speed, descend) if momentum else (l2, descend)
+        return (l2, *speed("SGD", momentum, nesterov, dampening), descend)
 
     defaults = dict(lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)
+
+
+class SGDW(Optimizer):
+    """SGDW: SGD with decoupled weight decay (Loshchilov & Hutter 2017, arXiv:1711.05101).
+
+    Decay is lr * weight_decay, as AdamW's; DecoupledSGDW has the paper's, by the schedule alone.
+    """
+
+    def steps(momentum=0.0, dampening=0.0, nesterov=False):
+        """No momentum, no buffer. Nesterov's form needs momentum without dampening."""
+        return (decay, *speed("SGDW", momentum, nesterov, dampening), descend)
+
+    defaults = dict(lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=1e-2, nesterov=False)

@@ -18,7 +18,17 @@ from .averages import (
 )
 from .belief import belief, guarded, largest_belief
 from .debias import adam_early_eps, rectification, rectified, rectified_or_still
-from .directions import adadelta, adagrad, adam, adamax, nadam, radam, rms_scaled
+from .directions import (
+    adadelta,
+    adagrad,
+    adam,
+    adam_softplus,
+    adamax,
+    nadam,
+    quasi_hyperbolic,
+    radam,
+    rms_scaled,
+)
 from .eps_inside import adam_eps_inside, mean_square_from_first
 from .gradients import (
     centralise,
@@ -32,9 +42,17 @@ from .gradients import (
     l2,
     maximise,
 )
-from .layerwise import decayed_direction, trust_ratio
+from .layerwise import (
+    cap_at_lr,
+    cap_at_one,
+    decayed_direction,
+    lars_ratio,
+    scaled_direction,
+    scaled_gradient,
+    trust_ratio,
+)
 from .matrices import match_rms, orthogonal, spectral_scale
-from .modifiers import cautious, ema, lookahead, use_average
+from .modifiers import cautious, ema, lookahead, lookahead_late, use_average
 from .parameters import decay, decay_absolute, descend
 from .schedule_decay import decay_by_schedule, decay_corrected
 from .warmups import descend_at, noam_rate, warmup_cosine_rate, warmup_rate
@@ -46,11 +64,14 @@ __all__ = [
     "adam",
     "adam_early_eps",
     "adam_eps_inside",
+    "adam_softplus",
     "adamax",
     "average_grad",
     "average_momentum",
     "average_square",
     "belief",
+    "cap_at_lr",
+    "cap_at_one",
     "cautious",
     "centralise",
     "centralise_matrices",
@@ -74,7 +95,9 @@ __all__ = [
     "l2",
     "largest_belief",
     "largest_square",
+    "lars_ratio",
     "lookahead",
+    "lookahead_late",
     "match_rms",
     "maximise",
     "mean_square",
@@ -84,11 +107,14 @@ __all__ = [
     "nesterov_average",
     "noam_rate",
     "orthogonal",
+    "quasi_hyperbolic",
     "radam",
     "rectification",
     "rectified",
     "rectified_or_still",
     "rms_scaled",
+    "scaled_direction",
+    "scaled_gradient",
     "spectral_scale",
     "sum_square",
     "trust_ratio",

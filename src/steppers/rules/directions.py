@@ -1,12 +1,31 @@
 """Directions: rules that turn statistics into the update direction u."""
 
-from ..ops import abs, maximum, one, sqrt, square, where, zeros
+from ..ops import abs, exp, log, maximum, one, sqrt, square, where, zeros
 
 
 def adam(exp_avg, second, *, t, beta1=0.9, beta2=0.999, eps=1e-8):
     """Debiased mean over the root of the debiased second moment (Kingma & Ba 2014)."""
     mean = exp_avg / (1 - beta1**t)
     return dict(u=mean / (sqrt(second / (1 - beta2**t)) + eps))
+
+
+def adam_softplus(
+    exp_avg, second, *, t, beta1=0.9, beta2=0.999, eps=1e-8, softplus_beta=50.0
+):  # fmt: skip
+    """Adam over softplus(root, beta) = log(1 + exp(beta * root)) / beta (Tong et al. 2019).
+
+    arXiv:1908.00700. The rates of elements with small gradients stay below beta / log(2).
+    """
+    root = softplus_beta * (sqrt(second / (1 - beta2**t)) + eps)
+    soft = (root + log(1 + exp(-root))) / softplus_beta  # the same, and exp cannot overflow
+    return dict(u=exp_avg / (1 - beta1**t) / soft)
+
+
+def quasi_hyperbolic(g, exp_avg, second, *, t, beta1=0.9, beta2=0.999, nu1=0.7, nu2=1.0, eps=1e-8):
+    """Adam's two averages, each mixed with the present gradient (Ma & Yarats 2018, 1810.06801)."""
+    mean = (1 - nu1) * g + nu1 * exp_avg / (1 - beta1**t)
+    mean_square = (1 - nu2) * square(g) + nu2 * second / (1 - beta2**t)
+    return dict(u=mean / (sqrt(mean_square) + eps))
 
 
 def nadam(
@@ -49,6 +68,6 @@ def adadelta(g, square_avg=zeros, acc_delta=zeros, *, rho=0.9, eps=1e-6):
     return dict(square_avg=square_avg, acc_delta=acc_delta, u=delta)
 
 
-def rms_scaled(g, second, *, eps=1e-8):
-    """The gradient over the root of its second moment, not debiased (RMSprop)."""
-    return dict(u=g / (sqrt(second) + eps))
+def rms_scaled(u, second, *, eps=1e-8):
+    """The gradient, or its momentum, over the root of its second moment, not debiased (RMSprop)."""
+    return dict(u=u / (sqrt(second) + eps))

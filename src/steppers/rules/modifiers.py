@@ -1,6 +1,6 @@
 """Modifiers: rules to add to any chain."""
 
-from ..ops import copy_of_p, lerp, maximum, mean, where
+from ..ops import copy_of_p, lerp, maximum, mean, where, zeros
 
 
 def cautious(g, u):
@@ -18,6 +18,15 @@ def lookahead(p, slow=copy_of_p, *, t, k=6, alpha=0.5):
     Last in a chain. The slow weights start as a copy from before the first step.
     """
     slow = where(t % k == 0, lerp(slow, p, alpha), slow)
+    return dict(slow=slow, p=where(t % k == 0, slow, p))
+
+
+def lookahead_late(p, slow=zeros, *, t, k=6, alpha=0.5):
+    """Lookahead whose slow weights are first copied after k steps, which so moves nothing (timm).
+
+    Last in a chain, as `lookahead`.
+    """
+    slow = where(t == k, p, where(t % k == 0, lerp(slow, p, alpha), slow))
     return dict(slow=slow, p=where(t % k == 0, slow, p))
 
 
