@@ -18,6 +18,7 @@ from .builders import (
     no_decay,
 )
 from .depths import depths
+from .frozen import skip_frozen
 from .roles import biases, norms
 from .table import describe
 
@@ -32,5 +33,6 @@ __all__ = [
     "layer_decay",
     "no_decay",
     "norms",
+    "skip_frozen",
     "spread",
 ]
