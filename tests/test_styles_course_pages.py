@@ -10,7 +10,7 @@ PAGES = TESTS.parent / "docs" / "systems"
 NAMED = re.compile(r"`(course\w*|miniai\w*)`: ([^|;]+?) *(?=[|;])")
 
 
-@pytest.mark.parametrize(("page", "count", "last"), [("course", 5, "True 32"),
+@pytest.mark.parametrize(("page", "count", "last"), [("course", 6, "True 32"),
                                                      ("miniai", 6, "48 3")])  # fmt: skip
 def test_the_code_runs_from_top_to_bottom(page, count, last, capsys):
     text = (PAGES / f"{page}.md").read_text(encoding="utf-8")

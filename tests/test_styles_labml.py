@@ -170,7 +170,7 @@ def test_a_parameter_without_gradient_is_left_alone():
 def test_sparse_gradients_are_refused_with_what_to_use():
     p = nn.Parameter(torch.ones(3, 2))
     p.grad = torch.eye(3)[:, :2].to_sparse()
-    with pytest.raises(RuntimeError, match=r"[Ss]parse"):
+    with pytest.raises(RuntimeError, match=r"Adam does not support sparse gradients; .*SparseAdam"):
         labml.Adam([p]).step()
 
 
@@ -215,6 +215,13 @@ def test_decay_in_its_three_forms_is_a_rule_each(decay, rule, more):
     steps = (rule, rules.average_grad, rules.average_square, rules.adam_early_eps, rules.descend)
     ours = chain(*steps, lr=0.05, eps=1e-16, weight_decay=0.1)
     assert_alike(lambda ps: labml.Adam(ps, 0.05, weight_decay=decay), ours, dict(lr=0.01))
+
+
+def test_absolute_decay_has_nothing_to_do_with_the_rate():
+    p = nn.Parameter(torch.ones(2))
+    p.grad = torch.zeros(2)
+    labml.Adam([p], lr=0.001, weight_decay=WeightDecay(0.25, absolute=True)).step()
+    assert p.tolist() == [0.75, 0.75]
 
 
 def test_negative_decay_is_refused():
@@ -355,6 +362,17 @@ def test_the_two_forms_of_eps_agree_at_eps_hat_of_root_times_eps():
     assert_alike(lambda ps: Hat(ps, 0.05, betas), late)
 
 
+@pytest.mark.parametrize("t", [1, 3, 1000])
+def test_the_rules_of_the_two_forms_of_eps_agree_too(t):
+    m, v = (torch.tensor(x, dtype=torch.float64) for x in ([0.5, -1e-3], [0.25, 1e-6]))
+    betas = dict(beta1=0.9, beta2=0.99)
+    late = rules.adam(m, v, t=t, **betas, eps=1e-3)["u"]
+    early = rules.adam_early_eps(m, v, t=t, **betas, eps=math.sqrt(1 - 0.99**t) * 1e-3)["u"]
+    torch.testing.assert_close(early, late, rtol=1e-13, atol=0)
+    printed = rules.adam_early_eps(m, v, t=t, **betas, eps=(1 - 0.99**t) * 1e-3)["u"]
+    assert t == 1000 or not torch.allclose(printed, late, rtol=1e-6)  # the page's own formula
+
+
 def test_hooks_of_adam_are_called_once_a_step():
     calls = []
 
@@ -388,8 +406,49 @@ DEFAULTS = {
 
 @pytest.mark.parametrize("cls", DEFAULTS, ids=lambda cls: cls.__name__)
 def test_defaults_are_the_originals(cls):
-    group = cls(made()).param_groups[0]
+    group = cls(made(dtype=torch.float32)).param_groups[0]
     assert (group["lr"], group["betas"], group["eps"]) == DEFAULTS[cls]
+    assert group["weight_decay"] == 0.0
+
+
+FURTHER = {
+    labml.AMSGrad: dict(amsgrad=True), labml.RAdam: dict(amsgrad=False),
+    labml.AdaBelief: dict(amsgrad=False), labml.Noam: dict(amsgrad=False, warmup=0),
+    labml.AdamWarmup: dict(amsgrad=False, warmup=0),
+    labml.AdamWarmupCosineDecay: dict(amsgrad=False, warmup=0, total_steps=1e10),
+    labml.Sophia: dict(rho=0.03),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", FURTHER, ids=lambda cls: cls.__name__)
+def test_further_defaults_are_the_originals_and_in_the_groups(cls):
+    group = cls(made()).param_groups[0]
+    assert {name: group[name] for name in FURTHER[cls]} == FURTHER[cls]
+
+
+STATES = {cls: {"exp_avg", "exp_avg_sq"} for cls in DEFAULTS} | {
+    labml.AMSGrad: {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+    labml.AdaBelief: {"exp_avg", "exp_avg_var"},
+    labml.AdamFP16: {"exp_avg", "exp_avg_sq", "fp32_copy"},
+    labml.Sophia: {"exp_avg", "hessian"},
+}
+
+
+@pytest.mark.parametrize("cls", STATES, ids=lambda cls: cls.__name__)
+def test_the_state_has_the_originals_names(cls):
+    params = made(dtype=torch.float32)
+    optimizer = cls(params)
+    run(params, optimizer, range(3))
+    for p in params:
+        state = optimizer.state[p]
+        assert set(state) == {"step", *STATES[cls]} and state["step"] == 3
+
+
+def test_adabelief_with_amsgrad_keeps_the_largest_variance():
+    params = made()
+    optimizer = labml.AdaBelief(params, amsgrad=True)
+    run(params, optimizer, range(3))
+    assert "max_exp_avg_var" in optimizer.state[params[0]]
 
 
 @pytest.mark.parametrize("cls", DEFAULTS, ids=lambda cls: cls.__name__)
@@ -467,10 +526,14 @@ def test_a_short_memory_is_never_rectified(beta2):
 
 
 def test_radam_at_rho_5_exactly_is_rectified():
-    beta2 = 2 / 3  # rho_inf is 5, reached when beta2**t is too small to count
-    assert 2 / (1 - beta2) - 1 == pytest.approx(5)
-    term = labml.RAdam.calc_rectification_term(2 / 3 + 1e-9, 200)
-    assert term == pytest.approx(1.0)
+    beta2, step = 0.7678067796924252, 7
+    inf = 2 / (1 - beta2) - 1
+    assert inf - 2 * step * beta2**step / (1 - beta2**step) == 5.0
+    wanted = math.sqrt(1 * 3 * inf / ((inf - 4) * (inf - 2) * 5))
+    assert labml.RAdam.calc_rectification_term(beta2, step) == pytest.approx(wanted)
+    assert float(rules.rectification(t=step, beta2=beta2)["rect"]) == pytest.approx(wanted)
+    below = math.nextafter(beta2, 0)
+    assert labml.RAdam.calc_rectification_term(below, step) is None
 
 
 @pytest.mark.parametrize(("d_model", "warmup"), [(512, 4000), (512, 8000), (2048, 2000)])

@@ -227,6 +227,13 @@ def test_on_the_synthetic_problem_amsgrad_turns_back_where_adam_does_not():
     assert ends[labml.Adam] > 0.9 and -0.1 < ends[labml.AMSGrad] < -0.01
 
 
+def test_every_test_that_the_page_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (PAGES / "labml.md").read_text("utf-8")))
+    files = Path(__file__).parent.glob("test_styles_labml*.py")
+    have = {n for f in files for n in re.findall(r"^def (test_\w+)", f.read_text("utf-8"), re.M)}
+    assert len(named) > 40 and named - have == set()
+
+
 @pytest.mark.parametrize("page", ["labml", "composer_timm"])
 def test_the_blocks_of_the_page_run(page, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (PAGES / f"{page}.md").read_text("utf-8"), re.S)

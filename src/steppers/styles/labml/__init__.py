@@ -10,6 +10,7 @@ from .adam_warmup import AdamWarmup
 from .adam_warmup_cosine_decay import AdamWarmupCosineDecay
 from .amsgrad import AMSGrad
 from .configs import OptimizerConfigs
+from .interleaved import Interleaved
 from .noam import Noam
 from .radam import RAdam
 from .sophia import Sophia
@@ -26,6 +27,7 @@ __all__ = [
     "Decay",
     "GenericAdaptiveOptimizer",
     "GradScalerFP16",
+    "Interleaved",
     "L1Decay",
     "Noam",
     "OptimizerConfigs",

@@ -12,7 +12,7 @@ from .adam import NO_DECAY
 from .amsgrad import largest
 from .radam import RAdam
 from .template import State
-from .weight_decay import Decay
+from .weight_decay import Decay, decayed
 
 
 class AdaBelief(RAdam):
@@ -59,7 +59,7 @@ class AdaBelief(RAdam):
 
     def step_param(self, state: State, group: dict[str, Any], grad: Tensor, param: Tensor) -> None:
         """Decay, mean and variance, update."""
-        grad = self.weight_decay(param, grad, group)
+        grad = decayed(self.weight_decay, param, grad, group)
         m, s = self.get_ms(state, group, grad)
         state["step"] += 1
         update = self.r_adam_update if self.rectify else self.adam_update

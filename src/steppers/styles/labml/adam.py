@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .template import GenericAdaptiveOptimizer, State
-from .weight_decay import Decay, WeightDecay
+from .template import GenericAdaptiveOptimizer, State, merged
+from .weight_decay import Decay, WeightDecay, decayed, defaults_of
 
 NO_DECAY = WeightDecay()
 
@@ -34,7 +34,8 @@ class Adam(GenericAdaptiveOptimizer):
         *,
         strict: bool = True,
     ) -> None:
-        known = {**(defaults or {}), **weight_decay.defaults()}
+        owner = type(self).__name__
+        known = merged(owner, defaults, defaults_of(owner, weight_decay))
         super().__init__(params, known, lr, betas, eps, strict=strict)
         self.optimized_update, self.weight_decay = optimized_update, weight_decay
 
@@ -76,7 +77,7 @@ class Adam(GenericAdaptiveOptimizer):
 
     def step_param(self, state: State, group: dict[str, Any], grad: Tensor, param: Tensor) -> None:
         """Decay, moments, update."""
-        grad = self.weight_decay(param, grad, group)
+        grad = decayed(self.weight_decay, param, grad, group)
         m, v = self.get_mv(state, group, grad)
         state["step"] += 1
         self.adam_update(state, group, param, m, v)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .adam import NO_DECAY
 from .amsgrad import AMSGrad
-from .template import State
+from .template import State, merged
 from .weight_decay import Decay
 
 
@@ -16,6 +16,8 @@ class AdamWarmup(AMSGrad):
 
     `warmup` is a key of each group, in steps. Decay goes by lr itself.
     """
+
+    ranges = dict(warmup=">= 0")
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class AdamWarmup(AMSGrad):
         *,
         strict: bool = True,
     ) -> None:
-        known = {**(defaults or {}), "warmup": warmup}
+        known = merged(type(self).__name__, defaults, dict(warmup=warmup))
         super().__init__(params, lr, betas, eps, weight_decay, optimized_update, amsgrad, known,
                          strict=strict)  # fmt: skip
 

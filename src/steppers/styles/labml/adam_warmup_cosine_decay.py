@@ -8,7 +8,7 @@ from typing import Any
 
 from .adam import NO_DECAY
 from .adam_warmup import AdamWarmup
-from .template import State
+from .template import State, merged
 from .weight_decay import Decay
 
 
@@ -17,6 +17,8 @@ class AdamWarmupCosineDecay(AdamWarmup):
 
     `warmup` and `total_steps` are keys of each group. Decay goes by lr itself.
     """
+
+    ranges = dict(AdamWarmup.ranges, total_steps=">= 0")
 
     def __init__(
         self,
@@ -33,7 +35,7 @@ class AdamWarmupCosineDecay(AdamWarmup):
         *,
         strict: bool = True,
     ) -> None:
-        known = {**(defaults or {}), "total_steps": total_steps}
+        known = merged(type(self).__name__, defaults, dict(total_steps=total_steps))
         super().__init__(params, lr, betas, eps, weight_decay, optimized_update, amsgrad, warmup,
                          known, strict=strict)  # fmt: skip
 

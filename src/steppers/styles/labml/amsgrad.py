@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .adam import NO_DECAY, Adam
-from .template import State
+from .template import State, merged
 from .weight_decay import Decay
 
 
@@ -32,7 +32,7 @@ class AMSGrad(Adam):
         *,
         strict: bool = True,
     ) -> None:
-        known = {**(defaults or {}), "amsgrad": amsgrad}
+        known = merged(type(self).__name__, defaults, dict(amsgrad=amsgrad))
         super().__init__(params, lr, betas, eps, weight_decay, optimized_update, known,
                          strict=strict)  # fmt: skip
 
@@ -46,5 +46,6 @@ def largest(state: State, group: dict[str, Any], name: str, v: Tensor) -> Tensor
     """v, or where the group says `amsgrad` its largest value so far, kept under a name."""
     if not group["amsgrad"]:
         return v
-    kept = state.setdefault(name, torch.zeros_like(v))
-    return torch.maximum(kept, v, out=kept)
+    if name not in state:
+        state[name] = torch.zeros_like(v)
+    return torch.maximum(state[name], v, out=state[name])

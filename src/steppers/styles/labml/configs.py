@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = dict(
     optimizer="Adam", parameters=None, learning_rate=0.01, betas=(0.9, 0.999), eps=1e-8,
     momentum=0.5, weight_decay=0.0, weight_decouple=True, weight_decay_absolute=False,
     optimized_adam_update=True, amsgrad=False, degenerate_to_sgd=True, rectify=True,
-    warmup=2000, total_steps=1e10, d_model=512, rho=0.03,
+    warmup=2000, total_steps=1e10, d_model=512, rho=0.03, weight_decay_obj=None,
 )  # fmt: skip
 
 
@@ -30,7 +30,8 @@ class OptimizerConfigs:
     """Settings of any of the optimizers, as attributes; `create()` builds the one named.
 
     `optimizer` is one of SGD, Adam (AMSGrad if `amsgrad`), AdamW (Adam with warm-up), RAdam,
-    AdaBelief, Noam, Sophia and AdamWarmupCosineDecay. SGD adds its decay to the gradient. Raises
+    AdaBelief, Noam, Sophia and AdamWarmupCosineDecay. SGD adds its decay to the gradient; the
+    others may have a `weight_decay_obj` in place of the `WeightDecay` of the settings. Raises
     AttributeError for a setting, ValueError for a name that there is not, each with the nearest.
 
     >>> configs = OptimizerConfigs(optimizer="RAdam", learning_rate=1e-3)
@@ -46,6 +47,8 @@ class OptimizerConfigs:
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in SETTINGS:
             raise AttributeError(f"OptimizerConfigs has no setting {name!r}{_hint(name, SETTINGS)}")
+        if isinstance(value, Iterator):  # the first optimizer would use it up
+            value = list(cast("Iterator[Any]", value))
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -62,7 +65,9 @@ class OptimizerConfigs:
         return makers[self.optimizer]()
 
     def _makers(self) -> dict[str, Callable[[], torch.optim.Optimizer]]:
-        decay = WeightDecay(self.weight_decay, self.weight_decouple, self.weight_decay_absolute)
+        decay = self.weight_decay_obj
+        if decay is None:
+            decay = WeightDecay(self.weight_decay, self.weight_decouple, self.weight_decay_absolute)
         every = dict(
             params=self.parameters, lr=self.learning_rate, betas=self.betas, eps=self.eps,
             weight_decay=decay,
@@ -70,9 +75,7 @@ class OptimizerConfigs:
         adam = dict(every, optimized_update=self.optimized_adam_update)
         warm = dict(adam, amsgrad=self.amsgrad, warmup=self.warmup)
         return {
-            "SGD": lambda: torch.optim.SGD(
-                self.parameters, self.learning_rate, self.momentum, weight_decay=self.weight_decay
-            ),
+            "SGD": self._sgd,
             "Adam": lambda: AMSGrad(**adam) if self.amsgrad else Adam(**adam),
             "AdamW": lambda: AdamWarmup(**warm),
             "RAdam": lambda: RAdam(
@@ -88,6 +91,13 @@ class OptimizerConfigs:
                 **warm, total_steps=self.total_steps
             ),
         }  # fmt: skip
+
+    def _sgd(self) -> torch.optim.Optimizer:
+        if self.weight_decay_obj is not None:
+            raise ValueError("OptimizerConfigs: SGD takes no weight_decay_obj; set weight_decay")
+        return torch.optim.SGD(
+            self.parameters, self.learning_rate, self.momentum, weight_decay=self.weight_decay
+        )
 
 
 def _hint(word: str, known: dict[str, Any]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ... import names
 from .adam import NO_DECAY
 from .amsgrad import AMSGrad
-from .template import State
+from .template import State, merged
 from .weight_decay import Decay
 
 
@@ -16,6 +17,8 @@ class Noam(AMSGrad):
 
     `warmup` is a key of each group, in steps; 0 means none.
     """
+
+    ranges = dict(warmup=">= 0")
 
     def __init__(
         self,
@@ -32,7 +35,10 @@ class Noam(AMSGrad):
         *,
         strict: bool = True,
     ) -> None:
-        known = {**(defaults or {}), "warmup": warmup}
+        owner = type(self).__name__
+        if strict:
+            names.check_value(owner, "d_model", ("d_model", None), d_model)
+        known = merged(owner, defaults, dict(warmup=warmup))
         super().__init__(params, lr, betas, eps, weight_decay, optimized_update, amsgrad, known,
                          strict=strict)  # fmt: skip
         self.d_model = d_model

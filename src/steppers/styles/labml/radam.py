@@ -11,7 +11,7 @@ from torch import Tensor
 from .adam import NO_DECAY
 from .amsgrad import AMSGrad
 from .template import State
-from .weight_decay import Decay
+from .weight_decay import Decay, decayed
 
 
 class RAdam(AMSGrad):
@@ -40,7 +40,7 @@ class RAdam(AMSGrad):
 
     def step_param(self, state: State, group: dict[str, Any], grad: Tensor, param: Tensor) -> None:
         """Decay, moments, rectified update."""
-        grad = self.weight_decay(param, grad, group)
+        grad = decayed(self.weight_decay, param, grad, group)
         m, v = self.get_mv(state, group, grad)
         state["step"] += 1
         self.r_adam_update(state, group, param, m, v)

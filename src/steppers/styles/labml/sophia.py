@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...shell.storing import as_real
+from ...shell.work import refuse_sparse
 from .adam import NO_DECAY
-from .template import GenericAdaptiveOptimizer, State
-from .weight_decay import Decay
+from .template import GenericAdaptiveOptimizer, State, merged
+from .weight_decay import Decay, decayed, defaults_of
 
 
 class Sophia(GenericAdaptiveOptimizer):
@@ -18,6 +20,8 @@ class Sophia(GenericAdaptiveOptimizer):
 
     Call `update_hessian` every k steps, after a backward pass on labels drawn from the model.
     """
+
+    ranges = dict(rho="> 0")
 
     def __init__(
         self,
@@ -31,9 +35,8 @@ class Sophia(GenericAdaptiveOptimizer):
         *,
         strict: bool = True,
     ) -> None:
-        if not rho > 0:
-            raise ValueError(f"{type(self).__name__}: rho must be > 0, got {rho!r}")
-        known = {**(defaults or {}), **weight_decay.defaults(), "rho": rho}
+        owner = type(self).__name__
+        known = merged(owner, defaults, {**defaults_of(owner, weight_decay), "rho": rho})
         super().__init__(params, known, lr, betas, eps, strict=strict)
         self.weight_decay = weight_decay
 
@@ -48,21 +51,26 @@ class Sophia(GenericAdaptiveOptimizer):
         """Average n_tokens_training_batch * g**2 of the present gradients into the curvature.
 
         The gradients are of the mean loss over so many labels, drawn from the model's output.
+        Raises ValueError for a number below 0, RuntimeError for sparse gradients.
         """
-        for group in self.param_groups:
-            beta2 = group["betas"][1]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    self.init_state(state, group, p)
-                weight = (1 - beta2) * n_tokens_training_batch
-                state["hessian"].mul_(beta2).addcmul_(p.grad, p.grad, value=weight)
+        owner = type(self).__name__
+        if self.strict and not n_tokens_training_batch >= 0:
+            raise ValueError(
+                f"{owner}: n_tokens_training_batch must be >= 0, got {n_tokens_training_batch!r}"
+            )
+        found = [(g, p) for g in self.param_groups for p in g["params"] if p.grad is not None]
+        for _, p in found:
+            refuse_sparse(owner, p.grad)
+        for group, p in found:
+            state, grad, beta2 = self.state[p], as_real(p.grad), group["betas"][1]
+            if not state:
+                self.init_state(state, group, as_real(p))
+            weight = (1 - beta2) * n_tokens_training_batch
+            state["hessian"].mul_(beta2).addcmul_(grad, grad, value=weight)
 
     def step_param(self, state: State, group: dict[str, Any], grad: Tensor, param: Tensor) -> None:
         """Decay, mean, clipped step."""
-        grad = self.weight_decay(param, grad, group)
+        grad = decayed(self.weight_decay, param, grad, group)
         m, rho = state["exp_avg"], group["rho"]
         m.mul_(group["betas"][0]).add_(grad, alpha=1 - group["betas"][0])
         state["step"] += 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
 from ... import names
+from ...shell.storing import as_real
 from ..base import PerParameter
 
 State = dict[str, Any]
@@ -19,7 +20,8 @@ class GenericAdaptiveOptimizer(PerParameter):
     """An optimizer that states `init_state` and `step_param`; groups and the loop are here.
 
     `defaults` are hyper-parameters beside lr, betas and eps, which every group then has; the dict
-    itself stays as it is. Raises ValueError for an lr or eps below 0 and a beta outside [0, 1).
+    itself stays as it is. Raises ValueError for an lr or eps below 0, a beta outside [0, 1) and
+    what is out of a subclass's `ranges`; with `strict=False` any value is taken.
 
     >>> import torch
     >>> class Signs(GenericAdaptiveOptimizer):
@@ -31,27 +33,32 @@ class GenericAdaptiveOptimizer(PerParameter):
     [0.5, 0.5]
     """
 
+    ranges: ClassVar[Mapping[str, str]] = {}
+    """Of hyper-parameters beside lr, betas and eps: "> 0", "in [0, 1)"."""
+
     def __init__(
         self,
         params: Any,
-        defaults: dict[str, Any],
+        defaults: Mapping[str, Any] | None,
         lr: float,
         betas: Sequence[float],
         eps: float,
         *,
         strict: bool = True,
     ) -> None:
-        given = {**defaults, "lr": lr, "betas": _as_tuple(betas), "eps": eps}
-        names.check(type(self).__name__, given, _WHERE)
+        given = merged(type(self).__name__, defaults, dict(lr=lr, betas=betas, eps=eps))
+        given.update(self._numbers(given))
+        if strict:
+            self._check({n: v for n, v in given.items() if not isinstance(v, list | slice)})
         super().__init__(params, given, strict=strict)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters, checked as the constructor's are."""
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
-            own = {n: param_group[n] for n in ("lr", "betas", "eps") if n in param_group}
-            names.check(type(self).__name__, own, _WHERE)
-            if "betas" in own:
-                param_group = {**param_group, "betas": _as_tuple(own["betas"])}
+            own = self._numbers(param_group)
+            if self.strict:
+                self._check(own)
+            param_group = {**param_group, **own}
         super().add_param_group(param_group)
 
     def init_state(self, state: State, group: dict[str, Any], param: Tensor) -> None:
@@ -59,15 +66,41 @@ class GenericAdaptiveOptimizer(PerParameter):
 
     @abstractmethod
     def step_param(self, state: State, group: dict[str, Any], grad: Tensor, param: Tensor) -> None:
-        """Move one parameter, in place; `grad` is its gradient, which stays as it is."""
+        """Move one parameter, in place; `grad` is its gradient, which stays as it is.
+
+        A complex parameter and its gradient come as pairs of real numbers, [..., 2].
+        """
 
     def update_parameter(self, p: Tensor, state: State, group: dict[str, Any]) -> None:
         """Make the state if there is none, and take the step."""
         assert p.grad is not None
         if not state:
-            self.init_state(state, group, p)
-        self.step_param(state, group, p.grad.detach(), p)
+            self.init_state(state, group, as_real(p))
+        self.step_param(state, group, as_real(p.grad.detach()), as_real(p))
+
+    def _numbers(self, hypers: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that are checked, as Python's numbers; a list is one value a group."""
+        known = {"lr", "betas", "eps", *self.ranges} & hypers.keys()
+        several = {n for n in known if isinstance(hypers[n], list) and n != "betas"}
+        return {n: _plain(hypers[n]) for n in known - several}
+
+    def _check(self, hypers: Mapping[str, Any]) -> None:
+        owner, ranges = type(self).__name__, {**names.RANGES, **self.ranges}
+        if hypers.get("eps", 0.0) is None:
+            raise TypeError(f"{owner}: eps must be a number, got None")
+        where = {**_WHERE, **{name: (name, None) for name in self.ranges}}
+        names.check(owner, hypers, where, ranges)
 
 
-def _as_tuple(betas: Sequence[float]) -> Any:
-    return tuple(betas) if isinstance(betas, list) else betas
+def merged(owner: str, defaults: Mapping[str, Any] | None, more: Mapping[str, Any]) -> State:
+    """A new dict of a user's defaults, if any, and an optimizer's own, which win."""
+    if not isinstance(defaults, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{owner}: defaults must be a dict of hyper-parameters, got {defaults!r}")
+    return {**(defaults or {}), **more}
+
+
+def _plain(value: Any) -> Any:
+    """A list of two betas as a tuple; a list of such pairs is one for each group, and stays."""
+    several = cast("list[Any]", value) if isinstance(value, list) else []
+    pairs = any(isinstance(each, tuple | list) for each in several)
+    return [names.plain(each) for each in several] if pairs else names.plain(value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
+
+from ... import names
 
 
 class Decay(Protocol):
@@ -26,6 +28,7 @@ class WeightDecay:
     Decoupled decay goes by the group's lr, whatever rate the optimizer makes of it. While lr is 0
     absolute decay waits. Added to the gradient, it makes a new tensor: `p.grad` stays.
 
+    >>> import torch
     >>> p, g = torch.ones(1), torch.ones(1)
     >>> decay = WeightDecay(0.1, weight_decouple=False)
     >>> decay(p, g, dict(lr=0.5, **decay.defaults())), p, g
@@ -56,6 +59,7 @@ class WeightDecay:
 class L1Decay:
     """L1 decay, decoupled: every element moves to 0 by lr * weight_decay and stays there.
 
+    >>> import torch
     >>> p = torch.tensor([1.0, -1.0, 0.01])
     >>> decay = L1Decay(0.1)
     >>> _ = decay(p, torch.zeros(3), dict(lr=0.5, **decay.defaults())); p
@@ -71,12 +75,35 @@ class L1Decay:
 
     def __call__(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
         """Shrink the parameter; the gradient stays."""
-        step = float(group["lr"] * group["weight_decay"])
-        param.copy_(torch.nn.functional.softshrink(param, step))
+        step = group["lr"] * group["weight_decay"]
+        param.sub_(param.clamp(-step, step))
         return grad
 
 
+def defaults_of(owner: str, decay: Decay) -> Mapping[str, Any]:
+    """The hyper-parameters of a decay object; TypeError for what is none."""
+    known = callable(decay) and callable(getattr(decay, "defaults", None))
+    if not known or isinstance(decay, type):
+        raise TypeError(
+            f"{owner}: weight_decay must be an object with defaults() that is called with "
+            f"(param, grad, group), such as WeightDecay(0.01), got {decay!r}"
+        )
+    found = decay.defaults()
+    if not isinstance(found, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # a user's
+        kind = type(decay).__name__
+        raise TypeError(f"{owner}: {kind}.defaults() must return a dict, got {found!r}")
+    return found
+
+
+def decayed(decay: Decay, param: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
+    """Decay, and the gradient to use; TypeError where the object does not return one."""
+    found = decay(param, grad, group)
+    if not isinstance(found, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  # a user's
+        kind = type(decay).__name__
+        raise TypeError(f"{kind} must return the gradient to use, got {found!r}")
+    return found
+
+
 def _checked(owner: str, weight_decay: float) -> float:
-    if not weight_decay >= 0:
-        raise ValueError(f"{owner}: weight_decay must be >= 0, got {weight_decay!r}")
+    names.check_value(owner, "weight_decay", ("weight_decay", None), names.plain(weight_decay))
     return weight_decay
