@@ -30,9 +30,11 @@ from steppers.styles.course import (
     listify,
     maybe_update,
     momentum_step,
+    setify,
     sgd_mom_opt,
     sgd_opt,
     sgd_step,
+    uniqueify,
     weight_decay,
 )
 
@@ -66,6 +68,13 @@ def test_a_list_as_first_element_makes_groups():
     assert Optimizer([[a, b], [c]], sgd_step, lr=0.1).param_lists == [[a, b], [c]]
     assert Optimizer((p for p in (a, b)), sgd_step, lr=0.1).param_lists == [[a, b]]
     assert Optimizer(([a], [b, c]), sgd_step, lr=0.1).param_lists == [[a], [b, c]]
+    assert Optimizer((x for x in ([a], [b, c])), sgd_step, lr=0.1).param_lists == [[a], [b, c]]
+    assert Optimizer([(a,), (b, c)], sgd_step, lr=0.1).param_lists == [[a], [b, c]]
+
+
+def test_weight_decay_is_a_default_that_can_be_given():
+    assert sgd_opt(weights(), lr=0.1).hypers == [dict(wd=0.0, lr=0.1)]
+    assert sgd_opt(weights(), lr=0.1, wd=1e-4).hypers == [dict(wd=1e-4, lr=0.1)]
 
 
 def test_the_first_default_wins_explicit_ones_before_it_and_each_group_has_its_own():
@@ -173,11 +182,28 @@ def test_with_keep_grads_off_l2_is_counted_again_at_a_second_step():
     assert near(p.grad, [0.2 + 0.1 * 0.98])
 
 
-def test_l2_does_not_reach_statistics_which_run_before_it():
+@pytest.mark.parametrize(("stats_first", "wanted"), [(False, 0.9602), (True, 0.97)])
+def test_l2_reaches_statistics_unless_these_are_to_be_first(stats_first, wanted):
     params = weights()
-    opt = StatefulOptimizer(params, [l2_reg, momentum_step], AverageGrad(), lr=0.1, wd=0.1)
-    opt.step()
-    assert near(values(params), 0.99 * COUNT)
+    sgd_mom_opt(params, lr=0.1, wd=0.1, steppers=[weight_decay, momentum_step]).step()
+    assert near(values(params), 0.98 * COUNT)
+    steps = [l2_reg, momentum_step]
+    hypers = dict(lr=0.1, wd=0.1, stats_first=stats_first)
+    StatefulOptimizer(params, steps, AverageGrad(), **hypers).step()
+    assert near(values(params), wanted * COUNT)
+    assert near(torch.cat([p.grad for p in params]), 0.1 * COUNT)
+
+
+def test_a_partial_of_l2_and_a_marked_stepper_run_before_the_stats_too():
+    def clipped(p, **kwargs):
+        p.grad.clamp_(max=0.05)
+        return p
+
+    clipped.on_gradient = True
+    for early, wanted in ((partial(l2_reg, wd=0.1), 0.98), (clipped, 0.995)):
+        (p,) = weights([1.0])
+        StatefulOptimizer([p], [momentum_step, early], AverageGrad(), lr=0.1).step()
+        assert near(p.detach(), [wanted])
 
 
 # --- statistics ---------------------------------------------------------------------------------
@@ -220,6 +246,7 @@ def test_debias_is_right_for_both_kinds_of_average():
         for step in range(1, 6):
             total = 0.9 * total + damp
             assert debias(0.9, damp, step) == pytest.approx(total)
+            assert debias(1.0, damp, step) == pytest.approx(damp * step)
 
 
 def test_a_stat_without_its_methods_says_which():
@@ -461,6 +488,14 @@ def test_order_sorts_the_steppers():
     assert compose(2, [lambda x: x + 1, lambda x: x * 10]) == 30
 
 
+def test_sets_of_one_of_several_and_of_nothing():
+    assert [setify(o) for o in ("aa", ["aa", 1], None, 1, {1})] == [
+        {"aa"}, {"aa", 1}, set(), {1}, {1},
+    ]  # fmt: skip
+    assert uniqueify("banana") == ["b", "a", "n"]
+    assert uniqueify(iter([3, 1, 3]), sort=True) == [1, 3]
+
+
 def test_lists_and_updates():
     assert [listify(o) for o in (None, 3, "ab", [1], (1, 2), range(2))] == [
         [], [3], ["ab"], [1], [1, 2], [0, 1],
@@ -473,16 +508,39 @@ def test_lists_and_updates():
     assert ewma is lin_comb and lin_comb(1.0, 3.0, 0.9) == pytest.approx(1.2)
 
 
-def test_averages_of_the_momentum_study():
-    """Sum of the weights after step i, and what each kind of average starts with."""
-    beta, ones = 0.9, [1.0] * 5
-    undampened, average, from_zero = ones[0], ones[0], 0.0
-    undampened = beta * undampened + ones[0]
-    assert undampened == pytest.approx((1 + beta) * ones[0])
-    for i, y in enumerate(ones):
-        average = lin_comb(average, y, beta)
-        from_zero = lin_comb(from_zero, y, beta)
-        assert average == pytest.approx(1.0) and from_zero == pytest.approx(1 - beta ** (i + 1))
+def mom1(avg, beta, yi, i):
+    avg = yi if avg is None else avg
+    return beta * avg + yi
+
+
+def mom2(avg, beta, yi, i):
+    avg = yi if avg is None else avg
+    return lin_comb(avg, yi, beta)
+
+
+def mom3(avg, beta, yi, i):
+    return lin_comb(0.0 if avg is None else avg, yi, beta)
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.7, 0.9, 0.99])
+def test_averages_of_the_momentum_study(beta):
+    """The notebook's functions, against the sums that they stand for."""
+    torch.manual_seed(0)
+    ys = (torch.randn(20, dtype=torch.float64) + 0.3).tolist()
+    found = {}
+    for f in (mom1, mom2, mom3):
+        avg, found[f] = None, []
+        for i, y in enumerate(ys):
+            avg = f(avg, beta, y, i)
+            found[f].append(avg)
+    assert found[mom1][0] == pytest.approx((1 + beta) * ys[0]) and found[mom2][0] == ys[0]
+    for i in range(len(ys)):
+        shares = [beta ** (i - j) for j in range(i + 1)]
+        total = sum(share * y for share, y in zip(shares, ys, strict=False))
+        assert found[mom1][i] == pytest.approx(beta ** (i + 1) * ys[0] + total)
+        assert found[mom2][i] == pytest.approx(beta ** (i + 1) * ys[0] + (1 - beta) * total)
+        debiased = found[mom3][i] / debias(beta, 1 - beta, i + 1)
+        assert debiased == pytest.approx(total / sum(shares))  # weights that sum to 1
 
 
 # --- what goes wrong ----------------------------------------------------------------------------

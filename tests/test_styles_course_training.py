@@ -36,6 +36,7 @@ from steppers.styles.course import (
     create_phases,
     get_cnn_model,
     get_learn_run,
+    get_learner,
     get_runner,
     init_cnn,
     sched_1cycle,
@@ -358,6 +359,7 @@ def test_discriminative_rates_and_freezing():
     model = nn.Sequential(body, nn.Linear(8, 2))
     early, late = bn_splitter(model)
     assert len(early) == 2 and len(late) == 4  # the norm goes with the head
+    assert len(early) + len(late) == len(list(model.parameters()))
     model[0].apply(partial(set_grad, b=False))
     learn = Learner(model, data(), nn.functional.cross_entropy, adam_opt(), 0.01, bn_splitter)
     learn.fit(1, cbs=sched_1cycle([1e-3, 1e-2]))
@@ -542,6 +544,12 @@ def test_annealers():
 def test_combined_schedules_hold_their_end():
     sched = combine_scheds([0.3, 0.7], [sched_cos(0.3, 0.6), sched_cos(0.6, 0.2)])
     assert [sched(p) for p in (0, 0.3, 1.0)] == pytest.approx([0.3, 0.6, 0.2])
+    three = combine_scheds([0.3, 0.2, 0.5], [sched_lin(0, 1), sched_no(1, 1), sched_cos(1, 0)])
+    wanted = [0, 0.5, 1, 1, 1, 0.65451, 0]
+    assert [three(p) for p in (0, 0.15, 0.3, 0.4, 0.5, 0.7, 1)] == pytest.approx(wanted, abs=1e-5)
+    cycle = combine_scheds(create_phases(0.25), cos_1cycle_anneal(0.5, 1, 0))
+    wanted = [0.5, 0.67275, 1, 0.75, 0]
+    assert [cycle(p) for p in (0, 0.1, 0.25, 0.5, 1)] == pytest.approx(wanted, abs=1e-5)
     assert combine_scheds([0.1] * 10, [sched_no(k, k) for k in range(10)])(1.0) == 9
     assert combine_scheds(torch.tensor([0.5, 0.5]), [sched_no(1, 1), sched_no(2, 2)])(0.5) == 2
 
@@ -575,8 +583,12 @@ def test_the_courses_network_has_its_parameters():
         (2, 2)
     ] * 6
     init_cnn(model)
-    weight = model[3][0].weight
-    assert weight.std().item() == pytest.approx(math.sqrt(2 / (1.01 * 64 * 9)), rel=0.05)
+    weight, deviation = model[3][0].weight, math.sqrt(2 / (1.01 * 64 * 9))
+    assert weight.std().item() == pytest.approx(deviation, rel=0.05)
+    assert weight.abs().max() > 3 * deviation
+    init_cnn(model, uniform=True)
+    assert weight.std().item() == pytest.approx(deviation, rel=0.05)
+    assert weight.abs().max() <= math.sqrt(3) * deviation
 
 
 def test_get_learn_run_trains_images():
@@ -592,6 +604,10 @@ def test_get_learn_run_trains_images():
     assert type(learn.opt) is torch.optim.SGD and learn.opt.param_groups[0]["lr"] == 0.05
     learn, _ = get_runner(net(), bunch)
     assert learn.opt.param_groups[0]["lr"] == 0.6
+    learn = get_learner([16], bunch, 0.05, conv_layer, cb_funcs=Recorder)
+    learn.fit(4)
+    assert learn.recorder.losses[-1] < learn.recorder.losses[0]
+    assert [s.__name__ for s in learn.opt.steppers] == ["weight_decay", "sgd_step"]
 
 
 def test_course_callbacks_on_our_learner():
@@ -647,5 +663,5 @@ def test_what_there_is_only_in_a_fit_says_so():
         Runner().xb  # noqa: B018
     with pytest.raises(AttributeError, match="it is in no run yet"):
         Callback().model  # noqa: B018
-    with pytest.raises(TypeError, match="wants a Learner with an optimizer, got None"):
+    with pytest.raises(TypeError, match="a Learner with an optimizer, got None, whose opt is"):
         Runner().fit(1, None)

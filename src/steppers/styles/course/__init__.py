@@ -1,4 +1,4 @@
-"""The style of fast.ai's course v3: stats and steppers, and its Runner, Learner and callbacks.
+"""The style of fast.ai's course v3: stats and steppers, its Runner, Learner, callbacks and data.
 
 Code written in it runs with its names imported from here. See docs/systems/course.md.
 """
@@ -15,9 +15,25 @@ from .callbacks import BatchTransformXCallback as BatchTransformXCallback
 from .callbacks import CudaCallback as CudaCallback
 from .callbacks import DebugCallback as DebugCallback
 from .callbacks import ProgressCallback as ProgressCallback
+from .data_bunch import DataBunch as DataBunch
+from .data_bunch import get_dls as get_dls
+from .items import ImageList as ImageList
+from .items import ItemList as ItemList
+from .items import ListContainer as ListContainer
+from .items import get_files as get_files
+from .items import image_extensions as image_extensions
+from .labelled import CategoryProcessor as CategoryProcessor
+from .labelled import LabeledData as LabeledData
+from .labelled import Processor as Processor
+from .labelled import SplitData as SplitData
+from .labelled import grandparent_splitter as grandparent_splitter
+from .labelled import label_by_func as label_by_func
+from .labelled import parent_labeler as parent_labeler
+from .labelled import split_by_func as split_by_func
 from .learner import Learner as Learner
 from .learner import Runner as Runner
 from .learner import get_learn_run as get_learn_run
+from .learner import get_learner as get_learner
 from .learner import get_runner as get_runner
 from .learner import init_cnn as init_cnn
 from .learner import param_getter as param_getter
@@ -25,7 +41,8 @@ from .lists import compose as compose
 from .lists import get_defaults as get_defaults
 from .lists import listify as listify
 from .lists import maybe_update as maybe_update
-from .model import DataBunch as DataBunch
+from .lists import setify as setify
+from .lists import uniqueify as uniqueify
 from .model import GeneralRelu as GeneralRelu
 from .model import bn_splitter as bn_splitter
 from .model import conv_layer as conv_layer
@@ -65,3 +82,12 @@ from .steppers import lamb_step as lamb_step
 from .steppers import momentum_step as momentum_step
 from .steppers import sgd_step as sgd_step
 from .steppers import weight_decay as weight_decay
+from .transforms import MakeRGB as MakeRGB
+from .transforms import ResizeFixed as ResizeFixed
+from .transforms import Transform as Transform
+from .transforms import make_rgb as make_rgb
+from .transforms import norm_imagenette as norm_imagenette
+from .transforms import normalize_chan as normalize_chan
+from .transforms import to_byte_tensor as to_byte_tensor
+from .transforms import to_float_tensor as to_float_tensor
+from .transforms import view_tfm as view_tfm

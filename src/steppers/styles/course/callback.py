@@ -74,6 +74,10 @@ class TrainEvalCallback(Callback):
     def begin_epoch(self) -> None:
         self.run.n_epochs, self.run.in_train = float(self.run.epoch), True
 
+    def begin_batch(self) -> None:
+        if self.run.in_train:  # a fit that goes on from a checkpoint begins in mid-epoch
+            self.run.n_epochs = self.run.epoch + self.run.iter / self.run.iters
+
     def after_batch(self) -> None:
         if self.run.in_train:
             self.run.n_iter += 1

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...train.callbacks import bars
-from ...train.callbacks.device import best_device, to_device
+from ...train.callbacks.device import best_device, tensors_in, to_device
 from ...train.callbacks.growing_table import clock
 from .callback import Callback
 from .lists import listify
@@ -44,7 +43,7 @@ class AvgStats:
     @torch.no_grad()
     def accumulate(self, run: Any) -> None:
         """Add the batch that a run has now."""
-        size = run.xb.shape[0] if isinstance(run.xb, Tensor) else len(run.yb)
+        size = len(next(tensors_in((run.xb, run.yb)), run.yb))
         self.tot_loss += run.loss.detach() * size
         self.count += size
         for i, metric in enumerate(self.metrics):
@@ -139,7 +138,8 @@ class ProgressCallback(Callback):
             raise ValueError(f"ProgressCallback: kind must be one of {bars.KINDS}, got {kind!r}")
         self.kind: bars.Kind = kind
         self._moving: bars.Moving | None = None
-        self._next, self._logger = 0.0, None
+        self._next = 0.0
+        self._logger: Any = None
 
     def begin_fit(self) -> None:
         self._logger, self.run.logger = self.run.logger, write_row
@@ -160,7 +160,8 @@ class ProgressCallback(Callback):
 
     def after_fit(self) -> None:
         self._close()
-        self.run.logger = self._logger
+        if self._logger is not None:  # the fit may have ended before it began
+            self.run.logger, self._logger = self._logger, None
 
     def _open(self, part: str) -> None:
         self._close()

@@ -69,6 +69,11 @@ class Learner(Run):
             data, opt, opt_func = opt_func, data, None
         if loss_func is None:
             raise TypeError("Learner: loss_func is missing")
+        if hasattr(data, "step") and hasattr(data, "zero_grad"):
+            raise TypeError(
+                f"Learner: {type(data).__name__} is no torch.optim.Optimizer: derive it from "
+                "course.Optimizer or course.StatefulOptimizer"
+            )
         self.model, self.data, self.loss_func = model, data, loss_func
         self.opt_func, self.lr, self.splitter = opt_func or sgd_opt, lr, splitter
         self.opt: Any = opt
@@ -76,8 +81,7 @@ class Learner(Run):
 
     def fit(self, epochs: int, cbs: Any = None, reset_opt: bool = False) -> None:
         """Train for so many epochs; `cbs` are there for this fit, their attributes stay."""
-        added = listify(cbs)
-        self.add_cbs(added)
+        self.add_cbs(added := listify(cbs))
         try:
             if reset_opt or self.opt is None:
                 self.opt = self.opt_func(self.splitter(self.model), lr=self.lr)
@@ -99,11 +103,16 @@ def get_runner(
     return Learner(model, opt, loss_func, data), Runner(cb_funcs=cbs)
 
 
-def init_cnn(model: nn.Module) -> None:
-    """Kaiming normal weights of all convolutions for a leaky ReLU of slope 0.1; biases of 0."""
+def init_cnn(model: nn.Module, uniform: bool = False) -> None:
+    """Kaiming weights of all convolutions for a leaky ReLU of slope 0.1, and biases of 0.
+
+    They are normal, or with `uniform` evenly spread.
+    """
     for module in model.modules():
         if isinstance(module, CONVS):
             init_weights(module, leak=0.1)
+            if uniform:
+                nn.init.kaiming_uniform_(module.weight, a=0.1)
 
 
 def get_learn_run(
@@ -113,9 +122,32 @@ def get_learn_run(
     layer: Callable[..., nn.Module],
     cbs: Any = None,
     opt_func: Any = None,
+    uniform: bool = False,
     **kwargs: Any,
 ) -> tuple[Learner, Runner]:
     """`get_runner` of a new network with the widths `nfs`, each layer made by `layer`."""
-    model = get_cnn_model(data, nfs, layer, **kwargs)
-    init_cnn(model)
+    model = _new_cnn(data, nfs, layer, uniform, kwargs)
     return get_runner(model, data, lr=lr, cbs=cbs, opt_func=opt_func)
+
+
+def get_learner(
+    nfs: Any,
+    data: Any,
+    lr: Any,
+    layer: Callable[..., nn.Module],
+    loss_func: Any = nn.functional.cross_entropy,
+    cb_funcs: Any = None,
+    opt_func: Any = sgd_opt,
+    **kwargs: Any,
+) -> Learner:
+    """The later form: a Learner of such a network, which makes its optimizer itself."""
+    model = _new_cnn(data, nfs, layer, False, kwargs)
+    return Learner(model, data, loss_func, opt_func, lr, cb_funcs=cb_funcs)
+
+
+def _new_cnn(
+    data: Any, nfs: Any, layer: Callable[..., nn.Module], uniform: bool, options: dict[str, Any]
+) -> nn.Module:
+    model = get_cnn_model(data, nfs, layer, **options)
+    init_cnn(model, uniform)
+    return model

@@ -19,6 +19,25 @@ def listify(o: Any) -> list[Any]:
     return [o]
 
 
+def setify(o: Any) -> set[Any]:
+    """The same as a set.
+
+    >>> setify("aa"), setify(None), setify([1, 1])
+    ({'aa'}, set(), {1})
+    """
+    return o if isinstance(o, set) else set(listify(o))
+
+
+def uniqueify(x: Iterable[Any], sort: bool = False) -> list[Any]:
+    """Each member once, in the order in which they are first seen, or sorted.
+
+    >>> uniqueify([2, 1, 2]), uniqueify([2, 1, 2], sort=True)
+    ([2, 1], [1, 2])
+    """
+    found = list(dict.fromkeys(x))
+    return sorted(found) if sort else found
+
+
 def _is_scalar(o: object) -> bool:
     return getattr(o, "ndim", None) == 0
 

@@ -1,35 +1,14 @@
-"""The course's network for images and its data: convolutions of the widths that are given."""
+"""The course's network for images: convolutions of the widths that are given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from torch import nn
 
 from ...train.init import GeneralRelu as OurRelu
-
-
-@dataclass
-class DataBunch:
-    """Loaders of training and validation batches, channels of the inputs, number of classes."""
-
-    train_dl: Any
-    valid_dl: Any
-    c_in: int | None = None
-    c_out: int | None = None
-
-    @property
-    def train_ds(self) -> Any:
-        """The data set of the training batches."""
-        return self.train_dl.dataset
-
-    @property
-    def valid_ds(self) -> Any:
-        """The data set of the validation batches."""
-        return self.valid_dl.dataset
 
 
 class GeneralRelu(OurRelu):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from ... import names
@@ -27,6 +28,8 @@ class Optimizer(PerParameter):
 
     `strict=False` takes any name in silence. `keep_grads=False` lets `l2_reg` and its like change
     p.grad for good; as it is they work on a copy, so that a second step does not count it twice.
+
+    A complex parameter and its gradient come as real views of shape (…, 2), as torch does it.
 
     >>> import torch
     >>> w = torch.ones(2, requires_grad=True)
@@ -55,16 +58,22 @@ class Optimizer(PerParameter):
                 check_name(type(self).__name__, name, known)
         maybe_update(self._parts(), defaults, get_defaults)
         super().__init__(params, defaults, strict=strict, known=known)
-        self._check_rate()
+        self._needed: dict[str, str] = {}
+        maybe_update(self.steppers, self._needed, _required)
+        for group in self.param_groups if "lr" in self._needed else ():
+            if "lr" not in group:
+                raise self._lacking("lr")
 
     def _parts(self) -> list[Any]:
-        return self.steppers
+        stats = getattr(self, "stats", ())  # a subclass may have its own, as in the course
+        return [*listify(stats), *self.steppers]
 
-    def _check_rate(self) -> None:
-        needing = [s for s in self.steppers if "lr" in _required(s)]
-        if needing and not all("lr" in group for group in self.param_groups):
-            name, owner = getattr(needing[0], "__name__", "a stepper"), type(self).__name__
-            raise TypeError(f"{owner}: {name} needs lr: {owner}(params, steppers, lr=0.1)")
+    def _lacking(self, name: str) -> TypeError:
+        owner, stepper = type(self).__name__, self._needed[name]
+        return TypeError(
+            f"{owner}: {stepper} needs {name}: give {owner}(…, {name}=…), or a StatefulOptimizer "
+            "a stat that keeps it"
+        )
 
     def grad_params(self) -> list[tuple[Tensor, GroupHypers]]:
         """Each parameter that has a gradient, with the hyper-parameters of its group."""
@@ -76,33 +85,45 @@ class Optimizer(PerParameter):
         super().zero_grad(set_to_none)
 
     def update_parameter(self, p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        held = p.grad
-        if self.keep_grads and held is not None:
-            p.grad = held.detach().clone()
+        held: Any = p.grad
+        pair = (p, held)
+        real, grad = map(torch.view_as_real, pair) if p.is_complex() else pair
+        real.grad = grad.detach().clone() if self.keep_grads else grad
         try:
-            self._run(p, state, hypers_of(group))
+            self.state[p] = self._run(real, state, hypers_of(group))
         finally:
             p.grad = held
 
-    def _run(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:
-        del state
-        self._compose(p, hyper)
+    def _run(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> dict[str, Any]:
+        self._check_needed(hyper)
+        self._compose(self.steppers, p, hyper)
+        return state
 
-    def _compose(self, p: Any, values: dict[str, Any]) -> None:
-        for stepper in in_order(self.steppers):
+    def _check_needed(self, values: Container[str]) -> None:
+        for name in self._needed:
+            if name not in values:
+                raise self._lacking(name)
+
+    def _compose(self, steppers: Iterable[Stepper], p: Any, values: dict[str, Any]) -> None:
+        for stepper in in_order(steppers):
             p = stepper(p, **values)
             if not isinstance(p, Tensor):
-                name = getattr(stepper, "__name__", repr(stepper))
-                raise TypeError(f"the stepper {name} must return p, got {type(p).__name__}")
+                name, kind = _name(stepper), type(p).__name__
+                raise TypeError(f"the stepper {name} must return p, got {kind}")
 
 
 class StatefulOptimizer(Optimizer):
     """An optimizer whose steppers also get what `stats` keep for each parameter.
 
-    The stats run first, in order. Where two of them start one key, the first does; where stats and
-    steppers have defaults for one hyper-parameter, the stats' hold.
+    The stats run in order, and then the steppers. Where two stats start one key, the first does;
+    where stats and steppers have defaults for one hyper-parameter, the stats' hold.
 
-    Raises TypeError, in a step, where a stat keeps something under the name of a hyper-parameter.
+    Steppers that change the gradient (`l2_reg`, and any with the attribute `on_gradient = True`)
+    run before the stats, so that momentum sees them. `stats_first=True` is the course's own order,
+    in which they have no effect on a step along an average.
+
+    Raises TypeError, in a step and before the parameter moves, where a stat keeps something under
+    the name of a hyper-parameter, and for a stepper that needs what no stat keeps.
     """
 
     def __init__(
@@ -111,35 +132,62 @@ class StatefulOptimizer(Optimizer):
         steppers: Any,
         stats: Any = None,
         *,
+        stats_first: bool = False,
         strict: bool = True,
         keep_grads: bool = True,
         **defaults: Any,
     ) -> None:
-        self.stats = listify(stats)
+        self.stats, self.stats_first = listify(stats), stats_first
         for stat in self.stats:
             _check_stat(stat)
         super().__init__(params, steppers, strict=strict, keep_grads=keep_grads, **defaults)
 
-    def _parts(self) -> list[Any]:
-        return [*self.stats, *self.steppers]
-
-    def _run(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:
+    def _run(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> dict[str, Any]:
+        early = [] if self.stats_first else [s for s in self.steppers if _on_gradient(s)]
+        self._compose(early, p, hyper)
         if not state:
             maybe_update(self.stats, state, lambda stat: stat.init_state(p))
         for stat in self.stats:
-            found: object = stat.update(p, state, **hyper)
-            if not isinstance(found, dict):
-                kind = type(found).__name__
-                raise TypeError(f"{type(stat).__name__}.update must return the state, got {kind}")
-            state = cast("dict[str, Any]", found)
+            state = _updated(stat, p, state, hyper)
         if both := state.keys() & hyper.keys():
             name = min(both)
             raise TypeError(
                 f"{name!r} is a hyper-parameter and in the state too: a stepper cannot get both; "
                 "rename what the stat keeps"
             )
-        self._compose(p, {**state, **hyper})
-        self.state[p] = state
+        values = {**state, **hyper}
+        self._check_needed(values)
+        self._compose([s for s in self.steppers if s not in early], p, values)
+        return state
+
+
+def _updated(stat: Any, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> dict[str, Any]:
+    """The state that a stat makes of one."""
+    try:
+        found: object = stat.update(p, state, **hyper)
+    except KeyError as error:
+        if error.args and error.args[0] in state:
+            raise
+        raise KeyError(
+            f"{type(stat).__name__}.update wants {error}, and the state has "
+            f"{', '.join(map(repr, state))}: was it loaded from an optimizer with other stats?"
+        ) from error
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise TypeError(f"{type(stat).__name__}.update must return the state, got {kind}")
+    return cast("dict[str, Any]", found)
+
+
+def _on_gradient(stepper: Stepper) -> bool:
+    return bool(getattr(_inner(stepper), "on_gradient", False))
+
+
+def _name(stepper: Stepper) -> str:
+    return getattr(_inner(stepper), "__name__", type(stepper).__name__)
+
+
+def _inner(stepper: Stepper) -> Any:
+    return stepper.func if isinstance(stepper, partial) else stepper
 
 
 def _check_callable(owner: str, steppers: Iterable[object]) -> None:
@@ -176,9 +224,11 @@ def _update_names(part: Any) -> list[str]:
     return named[1 if function is part else 2 :]
 
 
-def _required(stepper: Stepper) -> set[str]:
-    arguments = _arguments(stepper)
-    return {name for name, each in arguments.items() if each.default is each.empty}
+def _required(stepper: Stepper) -> dict[str, str]:
+    """What a stepper must be given beside p, by name, each with the stepper's own."""
+    arguments, empty = _arguments(stepper), inspect.Parameter.empty
+    named = _update_names(stepper)
+    return {name: _name(stepper) for name in named if arguments[name].default is empty}
 
 
 def _arguments(function: Stepper) -> dict[str, inspect.Parameter]:

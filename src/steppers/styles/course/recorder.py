@@ -12,6 +12,7 @@ from torch import Tensor
 from ... import hypers
 from ...lr_find import restored
 from ...train import plots
+from ..base import PerParameter
 from .callback import Callback, CancelTrainException
 from .lists import listify
 
@@ -55,7 +56,7 @@ class Recorder(Callback):
         return _line(lrs, losses, "lr", "loss", log=True)
 
     def _losses(self, skip_last: int) -> list[float]:
-        return [loss.item() for loss in self.losses[: len(self.losses) - skip_last]]
+        return [loss.item() for loss in self.losses[: max(len(self.losses) - skip_last, 0)]]
 
 
 def _line(
@@ -76,7 +77,8 @@ class ParamScheduler(Callback):
     """Set a hyper-parameter before each training batch: f(n_epochs / epochs).
 
     `sched_funcs`: one function for all groups, or one a group. The name is any that
-    `steppers.hypers` takes, so "mom" is torch's momentum or first beta too.
+    `steppers.hypers` takes, so "mom" is torch's momentum or first beta too. An optimizer that was
+    made with `strict=False` takes a name that it does not have.
     """
 
     _order = 1
@@ -90,7 +92,7 @@ class ParamScheduler(Callback):
                 )
 
     def begin_fit(self) -> None:
-        count = len(hypers.having(self.opt, self.pname))
+        count = len(self.opt.param_groups if self._lax else hypers.having(self.opt, self.pname))
         given: list[Callable[[float], Any]] = listify(self.sched_funcs)
         if len(given) not in (1, count):
             raise ValueError(
@@ -105,7 +107,15 @@ class ParamScheduler(Callback):
         """Set the hyper-parameter for the position that the fit has reached."""
         position = self.n_epochs / self.epochs
         values = [function(position) for function in listify(self.sched_funcs)]
-        hypers.put(self.opt, self.pname, values if len(values) > 1 else values[0])
+        value = values if len(values) > 1 else values[0]
+        if self._lax:
+            self.opt.set_hyper(self.pname, value)
+        else:
+            hypers.put(self.opt, self.pname, value)
+
+    @property
+    def _lax(self) -> bool:
+        return isinstance(self.opt, PerParameter) and not self.opt.strict
 
 
 class LR_Find(Callback):

@@ -43,18 +43,22 @@ class Run:
         self.add_cbs(make() for make in listify(cb_funcs))
 
     def add_cbs(self, cbs: Any) -> None:
-        """Add callbacks, for good."""
-        for cb in listify(cbs):
-            self.add_cb(cb)
+        """Add callbacks, for good.
+
+        Raises TypeError for a class and for what is no callback, ValueError for one that is there
+        already; none is added then.
+        """
+        added = listify(cbs)
+        for place, cb in enumerate(added):
+            _check_callback(cb, [*self.cbs, *added[:place]])
+        for cb in added:
+            self._add(cb)
 
     def add_cb(self, cb: Any) -> None:
-        """Add a callback. Raises TypeError for a class, and for what is no callback."""
-        found: object = cb
-        if isinstance(found, type | partial):
-            name = getattr(getattr(found, "func", found), "__name__", found)
-            raise TypeError(f"a callback must be an instance: {name}(), or give it in cb_funcs=")
-        if not callable(found) or not hasattr(found, "set_runner"):
-            raise TypeError(f"a callback must be a course.Callback, got {cb!r}")
+        """Add a callback, for good."""
+        self.add_cbs([cb])
+
+    def _add(self, cb: Any) -> None:
         cb.set_runner(self)
         self.cbs.append(cb)
         if cb.name in self._named or not (cb.name in vars(self) or hasattr(type(self), cb.name)):
@@ -97,8 +101,8 @@ class Run:
 
     @xb.setter
     def xb(self, value: Any) -> None:
-        inputs = value if isinstance(value, tuple) else (value,)
-        self.trainer.batch = (*inputs, self.trainer.batch[-1])
+        several = isinstance(value, tuple) and len(self.trainer.batch) != 2
+        self.trainer.batch = (*(value if several else (value,)), self.trainer.batch[-1])
 
     @property
     def yb(self) -> Any:
@@ -147,15 +151,14 @@ class Run:
         self.learn = learn
         for cb in self.cbs:
             cb.set_runner(self)
-        if not isinstance(getattr(learn, "opt", None), torch.optim.Optimizer):
-            raise TypeError(f"fit: wants a Learner with an optimizer, got {learn!r}")
+        _check_optimizer(learn)
         rates = [group["lr"] for group in learn.opt.param_groups]
         self._trainer = Trainer(
             learn.model,
             loaders(learn.data),
             learn.loss_func,
             rates,
-            [Bridge(self)],
+            [Bridge(run=self)],
             learn.opt,
             default_cbs=False,
         )
@@ -169,12 +172,12 @@ class Run:
 class Bridge(Part):
     """One callback of our Learner that calls the course's; passes outside a fit are left alone.
 
-    It takes a run, or the callbacks to make one of:
+    It takes callbacks, and classes or partials that make some, and has them in its `run`:
     `Learner(model, dls, cbs=Bridge(cb_funcs=[course.Recorder]))`.
     """
 
-    def __init__(self, run: Run | None = None, cbs: Any = None, cb_funcs: Any = None) -> None:
-        self.run = run or DirectRun(cbs, cb_funcs)
+    def __init__(self, cbs: Any = None, cb_funcs: Any = None, *, run: Run | None = None) -> None:
+        self.run = DirectRun(cbs, cb_funcs) if run is None else run
         self._fitting, self._skipped = False, False
 
     def before_fit(self, learn: Trainer) -> None:
@@ -229,7 +232,9 @@ class Bridge(Part):
             self._fitting = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"n_iter": self.run.n_iter}
+        # in the Learner's after_batch, where checkpoints are written, ours is still to come
+        counted = self.run.in_train and "batch" in self.run.trainer.running
+        return {"n_iter": self.run.n_iter + counted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.run.n_iter = state["n_iter"]
@@ -266,3 +271,28 @@ def loaders(data: Any) -> Any:
     if not hasattr(data, "train"):
         raise TypeError(f"data must have train_dl and valid_dl, got {type(data).__name__}")
     return data
+
+
+def _check_callback(cb: object, others: list[Any]) -> None:
+    """Raise TypeError for what is no callback, ValueError for one that is there already."""
+    if isinstance(cb, type | partial):
+        name = getattr(getattr(cb, "func", cb), "__name__", cb)
+        raise TypeError(f"a callback must be an instance: {name}(), or give it in cb_funcs=")
+    if not callable(cb) or not hasattr(cb, "set_runner"):
+        raise TypeError(f"a callback must be a course.Callback, got {cb!r}")
+    if any(cb is other for other in others):
+        raise ValueError(
+            f"this {type(cb).__name__} is given twice: it would get each event twice; make two"
+        )
+
+
+def _check_optimizer(learn: Any) -> None:
+    """Raise TypeError where a learner has no optimizer of torch's kind, or one without a rate."""
+    opt: object = getattr(learn, "opt", None)
+    if not isinstance(opt, torch.optim.Optimizer):
+        raise TypeError(
+            f"fit: wants a Learner with an optimizer, got {learn!r}, whose opt is {opt!r}; it must "
+            "be a torch.optim.Optimizer, as course.Optimizer is"
+        )
+    if not all("lr" in group for group in opt.param_groups):
+        raise TypeError(f"fit: {type(opt).__name__} has no hyper-parameter lr; name its rate so")

@@ -84,12 +84,13 @@ class StepCount(Stat):
 def debias(mom: float, damp: float, step: int) -> float:
     """What a decayed sum of ones comes to after so many steps: divide by it.
 
-    It is damp * (1 - mom**step) / (1 - mom), which is 1 - mom**step with damp = 1 - mom.
+    It is damp * (1 - mom**step) / (1 - mom), which is 1 - mom**step with damp = 1 - mom, and
+    damp * step where nothing decays.
 
     >>> round(debias(0.9, 1.0, 2), 6), round(debias(0.9, 0.1, 2), 6)
     (1.9, 0.19)
     """
-    return damp * (1 - mom**step) / (1 - mom)
+    return damp * (step if mom == 1 else (1 - mom**step) / (1 - mom))
 
 
 def lin_comb(v1: Any, v2: Any, beta: float) -> Any:

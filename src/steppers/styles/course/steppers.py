@@ -39,12 +39,12 @@ def weight_decay(p: Tensor, lr: float, wd: float, **kwargs: Any) -> Tensor:
 @_defaults(wd=0.0)
 @torch.no_grad()
 def l2_reg(p: Tensor, lr: float, wd: float, **kwargs: Any) -> Tensor:
-    """Add wd * p to the gradient, in place: what follows sees it, what ran before does not.
-
-    Statistics run before steppers, so an average of the gradient never holds it.
-    """
+    """Add wd * p to the gradient, in place: what follows sees it, what ran before does not."""
     _grad(p).add_(p, alpha=wd)
     return p
+
+
+vars(l2_reg)["on_gradient"] = True  # read by StatefulOptimizer, which runs it before its stats
 
 
 @torch.no_grad()
