@@ -17,6 +17,7 @@ from .builders import (
     layer_decay,
     no_decay,
 )
+from .counting import count_together
 from .depths import depths
 from .frozen import skip_frozen
 from .roles import biases, norms
@@ -27,6 +28,7 @@ __all__ = [
     "by_ndim",
     "by_parameter",
     "by_pattern",
+    "count_together",
     "depths",
     "describe",
     "discriminative",
