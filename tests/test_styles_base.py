@@ -1,7 +1,10 @@
 """The base of the styles: a torch optimizer that runs a procedure parameter by parameter."""
 
+import copy
+import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from small_styles import Momentum, Torchs, weights
@@ -48,6 +51,7 @@ def test_names_are_kept_where_they_are_given():
         (lambda a, b: [{a}, {b}], TypeError, "element 0 is a set"),
         (lambda a, b: 3, TypeError, "got int"),
         (lambda a, b: torch.nn.Linear(1, 1), TypeError, r"pass model.parameters\(\)"),
+        (lambda a, b: [torch.nn.Linear(1, 1)], TypeError, "is a Linear: pass its .parameters"),
         (lambda a, b: [], ValueError, "empty parameter list"),
         (lambda a, b: [[a], [a]], ValueError, "more than one parameter group"),
         (lambda a, b: [a * 2], ValueError, "non-leaf"),
@@ -126,6 +130,85 @@ def test_a_wrong_hyper_is_an_error_and_changes_no_group(name, value, kind, says)
         optimizer.set_hyper(name, value)
     assert optimizer.hypers == [{"lr": 0.1, "mom": 0.9}] * 2
     assert all(len(params) == 1 for params in optimizer.param_lists)
+
+
+def test_of_several_hypers_none_is_set_if_one_is_wrong():
+    optimizer = Momentum([[p] for p in weights(1, 2)])
+    for wrong in ({"mon": 1.0}, {"mom": -1.0}, {"mom": [0.1] * 3}, {"mom": None}):
+        with pytest.raises((TypeError, ValueError)):
+            optimizer.set_hypers(lr=0.5, **wrong)
+    assert optimizer.hypers == [{"lr": 0.1, "mom": 0.9}] * 2
+
+
+def test_hypers_are_copied_and_joined_as_dicts():
+    view = Momentum(weights(1)).hypers[0]
+    kept = view.copy()
+    view["lr"] = 0.5
+    assert kept == {"lr": 0.1, "mom": 0.9}
+    assert view | {"mom": 0.0} == {"lr": 0.5, "mom": 0.0}
+    assert {"mom": 0.0, "x": 1} | view == {"mom": 0.9, "x": 1, "lr": 0.5}
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))])
+def test_copies_and_pickles_of_hypers_are_dicts_without_parameters(copied):
+    optimizer = Momentum([[p] for p in weights(1, 2)])
+    kept = copied(optimizer.hypers)
+    optimizer.set_hyper("lr", 0.5)
+    assert [type(each) for each in kept] == [dict, dict]
+    assert kept == [{"lr": 0.1, "mom": 0.9}] * 2
+
+
+@pytest.mark.parametrize("value", [None, True, 1j, "a", {}, [0.1], torch.ones(2), object()])
+def test_a_rate_that_is_no_number_is_an_error_in_a_group_too(value):
+    with pytest.raises((TypeError, ValueError), match="Torchs: lr must be"):
+        Torchs([{"params": weights(1), "lr": value}])
+    optimizer = Torchs(weights(1))
+    with pytest.raises((TypeError, ValueError), match="Torchs: lr must be"):
+        optimizer.hypers[0]["lr"] = value
+    assert optimizer.hypers[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize("value", [torch.tensor(0.5), np.float32(0.5), np.float64(0.5), 1])
+def test_numbers_of_other_kinds_are_rates(value):
+    (p,) = weights(1)
+    optimizer = Torchs([p], lr=value)
+    optimizer.step()
+    assert p.item() == pytest.approx(1 - 0.1 * float(value))
+
+
+def test_assigned_groups_are_taken_over_with_what_they_lack():
+    a, b, c = weights(1, 2, 3)
+    optimizer = Momentum([[a], [b]], lr=[0.1, 0.2])
+    before = optimizer.param_groups
+    optimizer.param_groups = [{"params": c, "momentum": 0.5}, {"lr": 1.0}, {"params": [a]}]
+    assert optimizer.param_lists == [[c], [b], [a]]
+    assert optimizer.hypers == [
+        {"lr": 0.1, "mom": 0.5}, {"lr": 1.0, "mom": 0.9}, {"lr": 0.2, "mom": 0.9}
+    ]  # fmt: skip
+    assert before[1]["lr"] == 0.2
+    optimizer.param_groups = before
+    assert optimizer.param_groups is before
+    optimizer.param_groups = tuple(before)
+    optimizer.add_param_group({"params": weights(4)})
+    assert len(optimizer.param_groups) == 3
+
+
+@pytest.mark.parametrize(
+    ("groups", "kind", "says"),
+    [
+        ([{"lr": -1.0}], ValueError, "lr must be >= 0"),
+        ([{"momentun": 0.5}], TypeError, "a group has 'momentun'; did you mean 'momentum'"),
+        ([{}, {"lr": 1.0}], ValueError, "a new parameter group lacks 'params'"),
+        ([3], TypeError, "a parameter group is a dict, got 3"),
+    ],
+)
+def test_assigned_groups_that_are_wrong_change_nothing(groups, kind, says):
+    optimizer = Momentum(weights(1))
+    before = optimizer.param_groups
+    with pytest.raises(kind, match=says):
+        optimizer.param_groups = groups
+    assert optimizer.param_groups is before
+    assert optimizer.hypers == [{"lr": 0.1, "mom": 0.9}]
 
 
 def test_a_group_with_nearly_a_hyper_is_an_error_and_other_keys_are_kept():

@@ -124,6 +124,8 @@ def test_a_checkpoint_of_other_groups_is_an_error_and_changes_nothing():
         optimizer.load_state_dict(Momentum([[w] for w in weights(1, 2)]).state_dict())
     with pytest.raises(ValueError, match="doesn't match the size"):
         optimizer.load_state_dict(Momentum(weights(1, 2)).state_dict())
+    with pytest.raises(TypeError, match="a state dict must be a dict, got list"):
+        optimizer.load_state_dict([1])
     with pytest.raises(ValueError, match="and 'param_groups', got one that holds 'a'"):
         optimizer.load_state_dict({"a": 1})
     assert optimizer.state[p]["count"] == 1
@@ -163,3 +165,12 @@ def test_param_lists_can_be_replaced():
     assert optimizer.param_groups[1]["params"][0] is a
     with pytest.raises(ValueError, match="got 1 lists of parameters for 2 groups"):
         optimizer.param_lists = [[a]]
+
+
+def test_state_leaves_with_parameters_that_are_replaced():
+    a, b, c = weights(1, 2, 3)
+    optimizer = Momentum([a, b])
+    optimizer.step()
+    optimizer.param_lists = [[c, b]]
+    assert list(optimizer.state) == [b]
+    assert set(optimizer.state_dict()["state"]) == {1}

@@ -31,13 +31,18 @@ def second(p, lr=0, **kwargs):
     return p
 
 
-def third(p, mom=0, sqr_mom=0, **kwargs):
+def third(p, mom=0, **kwargs):
+    return p
+
+
+def fourth(p, sqr_mom=0, **kwargs):
     return p
 
 
 first.defaults = dict(lr=1e-2)
 second.defaults = dict(lr=1e-1)
 third.defaults = dict(mom=0.9)
+fourth.defaults = dict(sqr_mom=0.99)
 
 
 def test_groups_come_from_tensors_and_from_lists_tuples_and_generators_of_them():
@@ -53,7 +58,8 @@ def test_defaults_are_gathered_and_given_ones_win():
     assert Optimizer(four(), first).hypers == [{"lr": 1e-2}]
     assert Optimizer(four(), first, lr=0.1).hypers == [{"lr": 0.1}]
     assert Optimizer([four()[:2], four()[2:]], first).hypers == [{"lr": 1e-2}] * 2
-    assert Optimizer(four(), [first, third]).hypers == [{"lr": 1e-2, "mom": 0.9}]
+    merged = Optimizer(four(), [first, third, fourth]).hypers
+    assert merged == [{"lr": 1e-2, "mom": 0.9, "sqr_mom": 0.99}]
 
 
 def test_the_last_callback_wins_and_of_steppers_the_first():
@@ -150,6 +156,8 @@ def test_without_strictness_and_for_callbacks_that_read_anything_names_are_free(
     reads = Optimizer(four(), lambda p, **kwargs: p, anything=3)
     reads.set_hyper("more", 4)
     assert reads.hypers == [{"anything": 3, "more": 4}]
+    with pytest.raises(ValueError, match="lr must be >= 0, got -1"):
+        reads.set_hyper("lr", -1)
 
 
 def test_setting_an_unknown_hyper_is_an_error():

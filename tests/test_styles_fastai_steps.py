@@ -112,6 +112,14 @@ def test_momentum_decided_at_construction_is_not_added_later():
     assert all("grad_avg" not in optimizer.state[p] for p in params)
 
 
+def test_decay_decided_later_has_effect():
+    params = four()
+    optimizer = fastai.SGD(params, lr=RATE)
+    optimizer.set_hyper("wd", 0.1)
+    optimizer.step()
+    assert numbers(params) == close(*(0.98 * i for i in range(4)))
+
+
 def test_coupled_decay_leaves_gradients_as_they_were_unless_asked():
     params = four()
     optimizer = fastai.SGD(params, lr=RATE, wd=0.1, decouple_wd=False)

@@ -280,3 +280,27 @@ def test_the_scaler_refuses_sparse_gradients_and_keeps_none():
     with pytest.raises(RuntimeError, match="AdamFP16 does not support sparse gradients"):
         scaler.unscale_(optimizer)
     assert optimizer.grad_fp32 == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "text"),
+    [
+        ("betas", (0.9, 2.0), ValueError, r"betas\[1\] \(beta2\) must be in \[0, 1\), got 2.0"),
+        ("betas", 0.9, ValueError, r"betas must be 2 numbers \(beta1, beta2\), got 0.9"),
+        ("warmup", -1, ValueError, "warmup must be >= 0, got -1"),
+    ],
+)
+def test_a_hyper_that_is_set_later_is_checked_as_when_made(name, value, error, text):
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = labml.AdamWarmup([p], lr=0.1, warmup=5)
+    before = dict(optimizer.param_groups[0])
+    with pytest.raises(error, match=text):
+        optimizer.set_hyper(name, value)
+    with pytest.raises(error, match=text):
+        optimizer.hypers[0][name] = value
+    assert dict(optimizer.param_groups[0]) == before
+
+
+def test_sophias_rho_has_a_range_of_its_own():
+    optimizer = labml.Sophia([torch.nn.Parameter(torch.ones(2))], rho=2.0)  # Adadelta's is [0, 1]
+    assert optimizer.param_groups[0]["rho"] == 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -16,13 +16,14 @@ from ..shell.work import no_autocast, refuse_sparse
 from ..spread import spread
 from .groups import (
     ALIASES,
-    NOTES,
     Group,
     GroupHypers,
     as_groups,
     check_key,
     check_value,
     hypers_of,
+    replace_params,
+    set_hypers,
 )
 
 __all__ = ["PerParameter", "hypers_of"]
@@ -42,7 +43,7 @@ class PerParameter(torch.optim.Optimizer, ABC):
 
     `params`: tensors; lists, tuples or generators of tensors, one group each; dicts; one tensor.
     `defaults`: the hyper-parameters; a list or a slice gives one value a group (see `spread`).
-    `known`: names of further hyper-parameters that the procedure reads.
+    `known`: names of further hyper-parameters that the procedure reads; None where any may be.
     `strict`: a hyper-parameter that is in neither, or that no optimizer has, is a TypeError, and a
     value out of its range a ValueError; False takes everything in silence.
 
@@ -60,22 +61,30 @@ class PerParameter(torch.optim.Optimizer, ABC):
     [0.5, 0.5]
     """
 
+    ranges: ClassVar[Mapping[str, str]] = {}
+    """Of hyper-parameters of the subclass's own: "> 0", "in [0, 1)"."""
+
     def __init__(
         self,
         params: Any,
         defaults: Mapping[str, Any],
         *,
         strict: bool = True,
-        known: Iterable[str] = (),
+        known: Iterable[str] | None = (),
     ) -> None:
         owner = type(self).__name__
         groups = as_groups(owner, params)
-        self.strict, self._known = strict, frozenset(defaults) | frozenset(known)
+        self.strict = strict
+        self._known = None if known is None else frozenset(defaults) | frozenset(known)
         shared = _shared_out(owner, groups, defaults)
         if strict:
             for name, value in shared.items():
-                check_value(owner, name, value)
+                check_value(owner, name, value, ranges=self._ranges)
         super().__init__(groups, Group(shared))
+
+    @property
+    def _ranges(self) -> Mapping[str, str]:
+        return {**names.RANGES, **self.ranges}
 
     # --- what a style states --------------------------------------------------------------------
 
@@ -91,6 +100,49 @@ class PerParameter(torch.optim.Optimizer, ABC):
 
     # --- groups and hyper-parameters ------------------------------------------------------------
 
+    # torch declares an attribute; a property gives groups that are assigned what they lack
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups, each a dict with `params` and its hyper-parameters.
+
+        Assigned groups are taken over with their parameters. What they lack comes from the present
+        group at that place, else from the defaults.
+        """
+        return vars(self)["param_groups"]
+
+    @param_groups.setter
+    def param_groups(  # pyright: ignore[reportIncompatibleVariableOverride]  # see above
+        self, groups: list[dict[str, Any]]
+    ) -> None:
+        if type(groups) is not list or not all(isinstance(group, Group) for group in groups):
+            present: list[Group] = vars(self)["param_groups"]
+            groups = [
+                group if isinstance(group, Group) else self._completed(group, present[i : i + 1])
+                for i, group in enumerate(groups)
+            ]
+        vars(self)["param_groups"] = groups
+
+    def _completed(self, given: Mapping[str, Any], present: Sequence[Group]) -> Group:
+        if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+            raise TypeError(f"{type(self).__name__}: a parameter group is a dict, got {given!r}")
+        self._check_group(given)
+        group = Group(present[0] if present else self._defaults())
+        group.update(given)
+        if "params" not in group:
+            raise ValueError(f"{type(self).__name__}: a new parameter group lacks 'params'")
+        params = group["params"]
+        group["params"] = [params] if isinstance(params, Tensor) else list(params)
+        return group
+
+    def _defaults(self) -> dict[str, Any]:
+        return {name: value for name, value in self.defaults.items() if value is not required}
+
+    def _check_group(self, given: Mapping[str, Any]) -> None:
+        for name, value in given.items() if self.strict else ():
+            if self._known is not None:
+                check_key(type(self).__name__, name, self._known)
+            check_value(type(self).__name__, name, value, ranges=self._ranges)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters; what they lack comes from the defaults.
 
@@ -98,19 +150,17 @@ class PerParameter(torch.optim.Optimizer, ABC):
         """
         if not isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"param_group must be a dict, got {type(param_group).__name__}")
-        group = Group({k: v for k, v in self.defaults.items() if v is not required})
-        for name, value in param_group.items():
-            if self.strict:
-                check_key(type(self).__name__, name, self._known | NOTES)
-                check_value(type(self).__name__, name, value)
-            group[name] = value
+        self._check_group(param_group)
+        group = Group(self._defaults())
+        group.update(param_group)
         super().add_param_group(group)
 
     @property
     def hypers(self) -> list[GroupHypers]:
         """One mapping of hyper-parameters for each group, without `params`; writes the group."""
-        known = self._known if self.strict else None
-        return [GroupHypers(type(self).__name__, g, known) for g in self.param_groups]
+        owner = type(self).__name__
+        known, strict, ranges = self._known, self.strict, self._ranges
+        return [GroupHypers(owner, g, known, strict, ranges) for g in self.param_groups]
 
     @property
     def param_lists(self) -> list[list[Tensor]]:
@@ -118,15 +168,8 @@ class PerParameter(torch.optim.Optimizer, ABC):
         return [group["params"] for group in self.param_groups]
 
     @param_lists.setter
-    def param_lists(self, lists: Sequence[Iterable[Tensor]]) -> None:
-        found = [list(params) for params in lists]
-        if len(found) != len(self.param_groups):
-            raise ValueError(
-                f"{type(self).__name__}: got {len(found)} lists of parameters for "
-                f"{len(self.param_groups)} groups"
-            )
-        for group, params in zip(self.param_groups, found, strict=True):
-            group["params"] = params
+    def param_lists(self, lists: Iterable[Iterable[Tensor]]) -> None:
+        replace_params(self, lists)
 
     def set_hyper(self, name: str, value: Any) -> None:
         """Set a hyper-parameter in all groups: one value, one a group, or a slice (see `spread`).
@@ -134,20 +177,11 @@ class PerParameter(torch.optim.Optimizer, ABC):
         Raises TypeError for an unknown name, ValueError for a wrong count or a value out of range;
         then no group has changed.
         """
-        owner, views = type(self).__name__, self.hypers
-        if isinstance(value, tuple) and isinstance(self.param_groups[0].get(name), tuple):
-            value = [value]  # one tuple for all groups
-        values = spread(value, len(views), f"{owner}: {name}")
-        if self.strict:
-            for view, each in zip(views, values, strict=True):
-                view.check(name, each)
-        for view, each in zip(views, values, strict=True):
-            view[name] = each
+        set_hypers(type(self).__name__, self.hypers, {name: value})
 
     def set_hypers(self, **values: Any) -> None:
-        """`set_hyper` for each."""
-        for name, value in values.items():
-            self.set_hyper(name, value)
+        """`set_hyper` for each; if one is wrong, none is set."""
+        set_hypers(type(self).__name__, self.hypers, values)
 
     # --- a step ---------------------------------------------------------------------------------
 
@@ -183,6 +217,9 @@ class PerParameter(torch.optim.Optimizer, ABC):
         Hyper-parameters that the checkpoint lacks stay as they are. Raises ValueError for other
         numbers of groups or parameters, before anything changes.
         """
+        if not isinstance(state_dict, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            kind = type(state_dict).__name__
+            raise TypeError(f"{type(self).__name__}: a state dict must be a dict, got {kind}")
         handle = self.register_load_state_dict_pre_hook(_prepare)  # after the user's
         try:
             super().load_state_dict(state_dict)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import required
 
 from .. import names
+from ..spread import spread
 
 # What a group holds beside its hyper-parameters: torch's own keys, and its schedulers' notes.
 NOTES = frozenset({
@@ -17,6 +20,7 @@ NOTES = frozenset({
     "max_momentum", "base_momentum", "lr_scale", "differentiable",
 })  # fmt: skip
 ALIASES = {"momentum": "mom", "weight_decay": "wd"}
+_MEANINGS = {"nu_2": "nu2"}  # names of fastai's that go by the range of ours
 
 
 class Group(dict[str, Any]):
@@ -55,14 +59,52 @@ class Group(dict[str, Any]):
             self[key] = value
 
 
-class GroupHypers(MutableMapping[str, Any]):
-    """The hyper-parameters of one group: reads and writes the group itself.
+class HypersView(MutableMapping[str, Any]):
+    """Hyper-parameters of one group as a mapping that reads and writes the group itself.
 
-    With `known` an unknown name is an error, and so is a value out of its hyper's range.
+    `copy()` and `|` give plain dicts, and so do copies and pickles of it.
     """
 
-    def __init__(self, owner: str, group: dict[str, Any], known: frozenset[str] | None) -> None:
-        self._owner, self._group, self._known = owner, group, known
+    @abstractmethod
+    def check(self, name: str, value: object) -> None:
+        """Raise for a name that the group cannot have, or for a value out of its range."""
+
+    def copy(self) -> dict[str, Any]:
+        """The hyper-parameters as a dict of their own."""
+        return dict(self)
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class GroupHypers(HypersView):
+    """The hyper-parameters of one group under the group's own names.
+
+    If `strict`, a value out of its hyper's range is an error, and with `known` an unknown name.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        group: dict[str, Any],
+        known: frozenset[str] | None,
+        strict: bool = True,
+        ranges: Mapping[str, str] = names.RANGES,
+    ) -> None:
+        self._owner, self._group, self._known, self._strict = owner, group, known, strict
+        self._ranges = ranges
 
     def __getitem__(self, name: str) -> Any:
         if name in NOTES:
@@ -77,10 +119,15 @@ class GroupHypers(MutableMapping[str, Any]):
         """Raise TypeError for a name that the optimizer does not know, ValueError for a value."""
         if name in NOTES:
             raise TypeError(f"{self._owner}: {name} is no hyper-parameter; write to param_groups")
+        if not self._strict:
+            return
         if self._known is not None and name not in self._group:
             check_name(self._owner, name, self._known | set(self))
-        if self._known is not None:
-            check_value(self._owner, name, value)
+        check_value(self._owner, name, value, ranges=self._ranges)
+        present = self._group.get(name)
+        if isinstance(present, tuple) and name in names.TUPLES:
+            places = names.places(names.TUPLES[name][: len(present)], {name: present})
+            names.check(self._owner, {name: value}, places)
 
     def __delitem__(self, name: str) -> None:
         del self._group[name]
@@ -88,11 +135,21 @@ class GroupHypers(MutableMapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._group if name not in NOTES)
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
-    def __repr__(self) -> str:
-        return repr(dict(self))
+def set_hypers(owner: str, views: Sequence[HypersView], values: Mapping[str, Any]) -> None:
+    """Set hyper-parameters in all groups: each one value, one a group, or a slice (see `spread`).
+
+    Everything is checked before any group changes. A tuple is one value for a hyper that is one.
+    """
+    shared: dict[str, list[object]] = {}
+    for name, value in values.items():
+        single = isinstance(value, tuple) and isinstance(views[0].get(name), tuple)
+        shared[name] = spread([value] if single else value, len(views), f"{owner}: {name}")
+        for view, each in zip(views, shared[name], strict=True):
+            view.check(name, each)
+    for name, each_value in shared.items():
+        for view, value in zip(views, each_value, strict=True):
+            view[name] = value
 
 
 def hypers_of(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,23 +174,51 @@ def check_name(owner: str, name: str, known: Iterable[str]) -> None:
 
 def check_key(owner: str, name: str, known: frozenset[str]) -> None:
     """Raise TypeError for a group's key that is nearly a known name; others are the user's own."""
-    near = difflib.get_close_matches(name, known, 1, 0.85)
-    if name not in known and near and ALIASES.get(name) not in known:
+    possible = known | NOTES | {long for long, short in ALIASES.items() if short in known}
+    near = difflib.get_close_matches(name, possible, 1, 0.85)
+    if near and name not in possible:
         raise TypeError(f"{owner}: a group has {name!r}; did you mean {near[0]!r}?")
 
 
-def check_value(owner: str, name: str, value: object) -> None:
-    """Raise ValueError for a number out of its hyper-parameter's range, TypeError for a text."""
-    long = next(iter(names.SHORT.get(name, (name,))))
-    if long not in names.RANGES or not isinstance(value, float | int | str):
+def check_value(
+    owner: str,
+    name: str,
+    value: object,
+    meaning: str | None = None,
+    ranges: Mapping[str, str] = names.RANGES,
+) -> None:
+    """Raise ValueError for a number out of its hyper-parameter's range, TypeError for no number.
+
+    Names without a range may hold anything, and torch's pairs (eps, betas) are not looked into.
+    `meaning` is the name that the range goes by, where that is another.
+    """
+    long = meaning or _MEANINGS.get(name) or next(iter(names.SHORT.get(name, (name,))))
+    pair = isinstance(value, tuple | list) and long in names.TUPLES
+    if long not in ranges or pair or value is required:
         return
     try:
-        names.check_value(owner, long, (long, None), value)
+        names.check(owner, {long: names.plain(value)}, {long: (long, None)}, ranges)
     except ValueError:
-        wanted = names.RANGES[long]
+        wanted = ranges[long]
         raise ValueError(f"{owner}: {name} must be {wanted}, got {value!r}") from None
     except TypeError:
         raise TypeError(f"{owner}: {name} must be a number, got {value!r}") from None
+
+
+def replace_params(opt: torch.optim.Optimizer, lists: Iterable[Iterable[Tensor]]) -> None:
+    """Give each group other parameters; the state of those that have left is dropped.
+
+    Raises ValueError for another number of lists.
+    """
+    found, groups = [list(params) for params in lists], opt.param_groups
+    if len(found) != len(groups):
+        owner = type(opt).__name__
+        raise ValueError(f"{owner}: got {len(found)} lists of parameters for {len(groups)} groups")
+    for group, params in zip(groups, found, strict=True):
+        group["params"] = params
+    held = {p for params in found for p in params}
+    for p in set(opt.state) - held:
+        del opt.state[p]
 
 
 def as_groups(owner: str, params: Any) -> list[dict[str, Any]]:
@@ -160,13 +245,11 @@ def as_groups(owner: str, params: Any) -> list[dict[str, Any]]:
             f"{owner}: params must be all tensors, all lists or all dicts, but element 0 is a "
             f"{kinds[0]} and another is a {next(k for k in kinds if k != kinds[0])}"
         )
-    if kinds and kinds[0] == "dict":
+    if kinds[0] == "dict":
         return [dict(item) for item in items]
-    return (
-        [{"params": list(item)} for item in items]
-        if kinds and kinds[0] == "list"
-        else ([{"params": items}])
-    )
+    if kinds[0] == "list":
+        return [{"params": list(item)} for item in items]
+    return [{"params": items}]
 
 
 def _kind(owner: str, place: int, item: Any) -> str:
@@ -176,6 +259,9 @@ def _kind(owner: str, place: int, item: Any) -> str:
         return "tensor"
     if isinstance(item, Mapping):
         return "dict"
+    if isinstance(item, torch.nn.Module) and not isinstance(item, torch.nn.ParameterList):
+        kind = type(item).__name__
+        raise TypeError(f"{owner}: element {place} of params is a {kind}: pass its .parameters()")
     if isinstance(item, Iterable) and not isinstance(item, str | set | frozenset):
         return "list"
     raise TypeError(

@@ -21,7 +21,7 @@ from .callbacks import (
     weight_decay,
 )
 from .draft import StatefulOptimizer
-from .freezing import mark
+from .flags import mark
 from .lookahead import Lookahead
 from .optimizer import Optimizer
 from .ready import SGD, Adam, Lamb, Larc, QHAdam, RAdam, RMSProp, ranger

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
+
+from ..groups import replace_params
 
 
 class Around(torch.optim.Optimizer):
@@ -66,6 +69,19 @@ class Around(torch.optim.Optimizer):
     @defaults.setter
     def defaults(self, defaults: dict[str, Any]) -> None:
         self.opt.defaults = defaults
+
+    @property
+    def param_lists(self) -> list[list[Tensor]]:
+        """The parameters of each group, in the groups' own lists."""
+        return [group["params"] for group in self.param_groups]
+
+    @param_lists.setter
+    def param_lists(self, lists: Iterable[Iterable[Tensor]]) -> None:
+        inner: Any = self.opt
+        if hasattr(inner, "param_lists"):
+            inner.param_lists = lists
+        else:
+            replace_params(self.opt, lists)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step the inner optimizer; returns the closure's loss."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, TypeAlias, TypeVar
+from functools import wraps
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -28,6 +29,31 @@ def bringing(**defaults: float) -> Callable[[Function], Function]:
         return callback
 
     return add
+
+
+def in_parts(callback: Function) -> Function:
+    """Have a complex parameter's real and imaginary parts treated as two numbers, as torch does."""
+
+    @wraps(callback)
+    def called(p: Tensor, *args: Any, **values: Any) -> Any:
+        if not p.is_complex():
+            return callback(p, *args, **values)
+        view = _parts(p.detach())
+        view.grad = _parts(p.grad)
+        named = {name: _parts(value) for name, value in values.items()}
+        found = callback(view, *map(_parts, args), **named)
+        if isinstance(found, dict):
+            new = cast("dict[str, Tensor]", found)
+            return {name: torch.view_as_complex(value) for name, value in new.items()}
+        return p
+
+    return cast("Function", called)
+
+
+def _parts(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.is_complex():
+        return torch.view_as_real(value.resolve_conj())
+    return value
 
 
 # --- decay, first in the list ---------------------------------------------------------------------
@@ -66,6 +92,7 @@ def average_grad(
 
 
 @bringing(sqr_mom=0.99)
+@in_parts
 def average_sqr_grad(
     p: Tensor, sqr_mom: float, dampening: bool = True, sqr_avg: Tensor | None = None, **_: Any
 ) -> dict[str, Any]:
@@ -128,6 +155,7 @@ def momentum_step(p: Tensor, lr: float, grad_avg: Tensor, **_: Any) -> Tensor:
 
 
 @bringing(eps=1e-8)
+@in_parts
 def rms_prop_step(
     p: Tensor, lr: float, sqr_avg: Tensor, eps: float, grad_avg: Tensor | None = None, **_: Any
 ) -> Tensor:
@@ -138,6 +166,7 @@ def rms_prop_step(
 
 
 @bringing(eps=1e-5)
+@in_parts
 def adam_step(
     p: Tensor,
     lr: float,
@@ -156,6 +185,7 @@ def adam_step(
 
 
 @bringing(eps=1e-5, beta=0.0)
+@in_parts
 def radam_step(
     p: Tensor,
     lr: float,
@@ -186,6 +216,7 @@ def radam_step(
 
 
 @bringing(nu_1=0.7, nu_2=1.0, eps=1e-8)
+@in_parts
 def qhadam_step(
     p: Tensor,
     lr: float,
@@ -216,6 +247,7 @@ def larc_step(
 
 
 @bringing(eps=1e-5)
+@in_parts
 def lamb_step(
     p: Tensor,
     lr: float,

@@ -7,12 +7,14 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from ..groups import NOTES, check_name
+
 
 def listed(callbacks: Any, owner: str) -> list[Callable[..., Any]]:
     """One function, or several in any order-keeping collection, as a list."""
     if callable(callbacks):
         return [callbacks]
-    if not isinstance(callbacks, Iterable):
+    if isinstance(callbacks, Mapping | set | frozenset) or not isinstance(callbacks, Iterable):
         raise TypeError(f"{owner}: wants a function or a list of functions, got {callbacks!r}")
     found = list(cast("Iterable[Any]", callbacks))
     for each in found:
@@ -61,6 +63,24 @@ def read_by(callbacks: Iterable[Any]) -> set[str] | None:
             return None
         found |= names | set(brought_by(callback))
     return found
+
+
+def hyper_names(callbacks: Iterable[Any]) -> set[str] | None:
+    """The names that hyper-parameters of callbacks may have; None where any may be.
+
+    A rate, momentum and decay may always be given: lists of callbacks differ in using them.
+    """
+    read = read_by(callbacks)
+    return None if read is None else read - {"p", "state"} | {"lr", "mom", "wd"}
+
+
+def check_given(owner: str, given: Iterable[str], known: set[str] | None) -> None:
+    """Raise TypeError for a hyper-parameter that no callback reads, or whose name is torch's."""
+    for name in given:
+        if name in NOTES:
+            raise TypeError(f"{owner}: torch keeps notes in a group under {name!r}; rename it")
+        if known is not None:
+            check_name(owner, name, known)
 
 
 def _arguments(callback: Any) -> set[str] | None:

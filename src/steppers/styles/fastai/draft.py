@@ -11,20 +11,51 @@ from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..base import PerParameter, State, hypers_of
-from ..groups import GroupHypers
-from . import ready
-from .callbacks import bringing, gradient, unchanged_gradient
+from . import callbacks, ready
+from .callbacks import (
+    Callback,
+    adam_step,
+    l2_reg,
+    lamb_step,
+    larc_step,
+    momentum_step,
+    rms_prop_step,
+    sgd_step,
+    unchanged_gradient,
+    weight_decay,
+)
 from .composing import compose
-from .defaults import changes_gradient, gathered, listed, read_by
+from .defaults import changes_gradient, check_given, gathered, hyper_names, listed
+from .freezing import Layered
 from .optimizer import Optimizer as Final
-from .optimizer import check_given, hyper_names
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Lamb",
+    "Larc",
+    "Optimizer",
+    "RMSProp",
+    "StatefulOptimizer",
+    "adam_step",
+    "average_grad",
+    "average_sqr_grad",
+    "l2_reg",
+    "lamb_step",
+    "larc_layer_lr",
+    "larc_step",
+    "momentum_step",
+    "rms_prop_step",
+    "sgd_step",
+    "step_stat",
+    "weight_decay",
+]
 
 
-class StatefulOptimizer(PerParameter):
+class StatefulOptimizer(Layered, PerParameter):
     """Stats in order, which make a parameter's state, then steppers, which get it by name.
 
     A stat is `(state, p, **hypers)` and returns the state; the state of a parameter starts empty.
@@ -32,9 +63,10 @@ class StatefulOptimizer(PerParameter):
     given, else those of the first function that names them, stats before steppers.
 
     Where state and a hyper have one name, it is a TypeError; `clash="hyper"` lets the hyper win, as
-    the later drafts did. Steppers of ours that change the gradient (`l2_reg`) run before the stats,
-    so that momentum sees the decay, and p.grad is put back; `stats_first=True` is the drafts' own
-    order, in which it has no effect on a step along an average.
+    the later drafts did. Where there are stats, steppers of ours that change the gradient
+    (`l2_reg`) run before them, so that momentum sees the decay; `stats_first=True` is the drafts'
+    own order, in which it has no effect on a step along an average. After a step p.grad is as
+    before; `keep_grads=False` leaves what such a stepper made of it.
     """
 
     def __init__(
@@ -45,6 +77,7 @@ class StatefulOptimizer(PerParameter):
         *,
         clash: str = "error",
         stats_first: bool = False,
+        keep_grads: bool = True,
         strict: bool = True,
         **defaults: Any,
     ) -> None:
@@ -52,24 +85,24 @@ class StatefulOptimizer(PerParameter):
         if clash not in ("error", "hyper"):
             raise ValueError(f"{owner}: clash must be 'error' or 'hyper', got {clash!r}")
         self.steppers, self.stats = listed(steppers, owner), listed(stats or (), owner)
-        self.clash, self.stats_first = clash, stats_first
+        self.clash, self.stats_first, self.keep_grads = clash, stats_first, keep_grads
         functions = [*self.stats, *self.steppers]
-        names = read_by(functions)
-        if strict and names is not None:
-            check_given(owner, defaults, names)
+        known = hyper_names(functions)
         values = {**gathered(functions, first_wins=True), **defaults}
-        strict = strict and names is not None
-        super().__init__(params, values, strict=strict, known=hyper_names(names))
+        if strict:
+            check_given(owner, values, known)
+        super().__init__(params, values, strict=strict, known=known)
 
     def update_parameter(self, p: Tensor, state: State, group: dict[str, Any]) -> None:
         """Run the stats, keep the state, run the steppers."""
-        early = [] if self.stats_first else [f for f in self.steppers if changes_gradient(f)]
+        writers = [f for f in self.steppers if changes_gradient(f)]
+        early = writers if self.stats and not self.stats_first else []
         late = [f for f in self.steppers if f not in early]
-        with unchanged_gradient(p) if early else nullcontext():
-            hypers = hypers_of(group)
-            compose(early, p, hypers)
+        hypers = hypers_of(group)
+        with unchanged_gradient(p) if writers and self.keep_grads else nullcontext():
+            moved = compose(early, p, self._named(state, hypers))
             self.state[p] = state = self._stated(p, state, hypers)
-            compose(late, p, self._named(state, hypers))
+            compose(late, moved, self._named(state, hypers))
 
     def _stated(self, p: Tensor, state: State, hypers: dict[str, Any]) -> State:
         for stat in self.stats:
@@ -91,16 +124,11 @@ class StatefulOptimizer(PerParameter):
         """Zero the gradients in place, as the drafts did; True sets them to None."""
         super().zero_grad(set_to_none)
 
-    def grad_params(self) -> list[tuple[Tensor, GroupHypers]]:
-        """(p, its group's hypers) of the parameters that have a gradient."""
-        pairs = zip(self.param_lists, self.hypers, strict=True)
-        return [(p, hypers) for params, hypers in pairs for p in params if p.grad is not None]
-
 
 class Optimizer(StatefulOptimizer):
-    """Steppers alone, composed in order.
+    """Steppers, composed in order; with `stats`, as the later drafts had it, a stateful one too.
 
-    >>> from .callbacks import sgd_step
+    >>> import torch
     >>> w = torch.tensor([1.0], requires_grad=True)
     >>> w.grad = torch.tensor([0.5])
     >>> optimizer = Optimizer([w], sgd_step, lr=1.0)
@@ -108,26 +136,37 @@ class Optimizer(StatefulOptimizer):
     0.5
     """
 
-    def __init__(self, params: Any, steppers: Any, **options: Any) -> None:
-        super().__init__(params, steppers, None, **options)
+
+def _as_stat(callback: Callback) -> Callable[..., State]:
+    """A statistic of the final form, which is called without the state and returns what is new."""
+
+    @wraps(callback)
+    def stat(state: State, p: Tensor, *args: Any, **hypers: Any) -> State:
+        return {**state, **callback(p, *args, **{**state, **hypers})}
+
+    stat.__module__ = __name__  # it is pickled by its name here
+    return stat
 
 
-@bringing(mom=0.9)
-def average_grad(state: State, p: Tensor, mom: float, **_: Any) -> State:
-    """Undampened momentum as a stat: what the draft's own, which was unfinished, was to be."""
-    if "grad_avg" not in state:
-        state["grad_avg"] = torch.zeros_like(gradient(p))
-    state["grad_avg"].mul_(mom).add_(gradient(p))
-    return state
+average_grad = _as_stat(callbacks.average_grad)
+average_sqr_grad = _as_stat(callbacks.average_sqr_grad)
+step_stat = _as_stat(callbacks.step_stat)
+larc_layer_lr = _as_stat(callbacks.larc_layer_lr)
 
 
 def _with_true_wd(factory: Callable[..., Final]) -> Callable[..., Final]:
     """A ready-made optimizer whose `decouple_wd` is called `true_wd`."""
 
     @wraps(factory)
-    def made(params: Any, lr: Any, *args: Any, true_wd: bool = True, **options: Any) -> Final:
-        return factory(params, lr, *args, decouple_wd=true_wd, **options)
+    def made(
+        params: Any, lr: Any, *args: Any, true_wd: bool | None = None, **options: Any
+    ) -> Final:
+        if true_wd is not None:
+            options["decouple_wd"] = true_wd
+        return factory(params, lr, *args, **options)
 
+    made.__module__ = __name__  # it is pickled by its name here
+    del vars(made)["__wrapped__"]  # its signature is its own
     return made
 
 

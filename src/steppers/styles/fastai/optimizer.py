@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from torch import Tensor
 
 from ..base import PerParameter, State, hypers_of
-from ..groups import GroupHypers, check_name
-from . import freezing
+from . import flags
 from .callbacks import unchanged_gradient
 from .composing import Composed
-from .defaults import changes_gradient, gathered, listed, read_by
+from .defaults import changes_gradient, check_given, gathered, hyper_names, listed
+from .freezing import Layered
 
 
-class Optimizer(PerParameter):
+class Optimizer(Layered, PerParameter):
     """An optimizer as a list of callbacks `cb(p, **state, **hypers)` (fastai 2.8).
 
     Each is called on each parameter that has a gradient, in the order given, with the parameter's
@@ -60,18 +60,16 @@ class Optimizer(PerParameter):
                 stacklevel=2,
             )
         self.cbs = [Composed(listed(steppers, owner))] if cbs is None else listed(cbs, owner)
-        names = read_by(self.cbs)
+        known = hyper_names(self.cbs)
         values = {**gathered(self.cbs, first_wins=False), **defaults}
-        if strict and names is not None:
-            check_given(owner, defaults, names)
-        self.keep_grads, self.frozen_idx = keep_grads, 0
-        self._marked: tuple[list[Any], bool] = ([], False)
-        strict = strict and names is not None
-        super().__init__(params, values, strict=strict, known=hyper_names(names))
+        if strict:
+            check_given(owner, values, known)
+        self.keep_grads = keep_grads
+        super().__init__(params, values, strict=strict, known=known)
 
     def update_parameter(self, p: Tensor, state: State, group: dict[str, Any]) -> None:
         """Call the callbacks on one parameter."""
-        if not self._changes_gradients():
+        if not (self.keep_grads and any(map(changes_gradient, self.cbs))):
             return self._call(p, state, hypers_of(group))
         with unchanged_gradient(p):
             self._call(p, state, hypers_of(group))
@@ -82,58 +80,15 @@ class Optimizer(PerParameter):
             if isinstance(found, dict):
                 state.update(found)
 
-    def _changes_gradients(self) -> bool:
-        """Whether gradients are to be put back; looked up again when the list has changed."""
-        if self._marked[0] != self.cbs:
-            changes = self.keep_grads and any(changes_gradient(cb) for cb in self.cbs)
-            self._marked = (list(self.cbs), changes)
-        return self._marked[1]
-
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Zero the gradients in place, as fastai does; True sets them to None, as torch does."""
         super().zero_grad(set_to_none)
-
-    # --- parameters -----------------------------------------------------------------------------
-
-    def all_params(
-        self, n: slice | int = slice(None), with_grad: bool = False
-    ) -> list[tuple[Tensor, list[Tensor], State, GroupHypers]]:
-        """(p, its group's parameters, its state, its group's hypers), of the groups `n`."""
-        chosen = list(zip(self.param_lists, self.hypers, strict=True))
-        chosen = [chosen[n]] if isinstance(n, int) else chosen[n]
-        return [
-            (p, params, self.state[p], hypers)
-            for params, hypers in chosen
-            for p in params
-            if not with_grad or p.grad is not None
-        ]
-
-    def grad_params(self) -> list[tuple[Tensor, GroupHypers]]:
-        """(p, its group's hypers) of the parameters that have a gradient."""
-        pairs = zip(self.param_lists, self.hypers, strict=True)
-        return [(p, hypers) for params, hypers in pairs for p in params if p.grad is not None]
-
-    # --- freezing -------------------------------------------------------------------------------
-
-    def freeze_to(self, n: int) -> None:
-        """Train groups [n:] only, and parameters with the flag force_train (see `mark`)."""
-        lists = self.param_lists
-        self.frozen_idx = freezing.freeze_to(type(self).__name__, lists, self.state, n)
-
-    def freeze(self) -> None:
-        """Train the last group only. Raises ValueError if there is but one."""
-        freezing.check_several(type(self).__name__, self.param_lists)
-        self.freeze_to(-1)
-
-    def unfreeze(self) -> None:
-        """Train all groups."""
-        self.freeze_to(0)
 
     # --- state ----------------------------------------------------------------------------------
 
     def clear_state(self) -> None:
         """Drop all state but the flags force_train and do_wd."""
-        freezing.clear(self.state, self.param_lists)
+        flags.clear(self.state, self.param_lists)
 
     def fastai_state_dict(self) -> dict[str, Any]:
         """fastai's own format: {'state': one dict a parameter, 'hypers': one dict a group}.
@@ -150,39 +105,38 @@ class Optimizer(PerParameter):
         parameters, before anything changes.
         """
         params = [p for each in self.param_lists for p in each]
-        flags = {p: freezing.flags_of(self.state, p) for p in params}
+        marked = {p: flags.flags_of(self.state, p) for p in params}
         if "hypers" in state_dict and "param_groups" not in state_dict:
             state_dict = self._as_torchs(state_dict)
         super().load_state_dict(state_dict)
-        for p, kept in flags.items():
+        for p, kept in marked.items():
             if kept:
                 self.state[p] = {**kept, **self.state[p]}
 
     def _as_torchs(self, saved: Mapping[str, Any]) -> dict[str, Any]:
-        sizes = [len(params) for params in self.param_lists]
-        if len(saved["hypers"]) != len(sizes) or len(saved["state"]) != sum(sizes):
+        owner, sizes = type(self).__name__, [len(params) for params in self.param_lists]
+        hypers, state = (_dicts(owner, saved, name) for name in ("hypers", "state"))
+        if len(hypers) != len(sizes) or len(state) != sum(sizes):
             raise ValueError(
-                f"{type(self).__name__}: the checkpoint has {len(saved['state'])} parameters in "
-                f"{len(saved['hypers'])} groups, the optimizer {sum(sizes)} in {len(sizes)}"
+                f"{owner}: the checkpoint has {len(state)} parameters in {len(hypers)} groups, "
+                f"the optimizer {sum(sizes)} in {len(sizes)}"
             )
         firsts = [sum(sizes[:i]) for i in range(len(sizes))]
         groups = [
-            {**hypers, "params": list(range(first, first + size))}
-            for hypers, first, size in zip(saved["hypers"], firsts, sizes, strict=True)
+            {**each, "params": list(range(first, first + size))}
+            for each, first, size in zip(hypers, firsts, sizes, strict=True)
         ]
-        state = {i: state for i, state in enumerate(saved["state"]) if state}
-        return {"state": state, "param_groups": groups}
+        return {"state": {i: s for i, s in enumerate(state) if s}, "param_groups": groups}
 
 
-def check_given(owner: str, given: Iterable[str], read: set[str]) -> None:
-    """Raise TypeError for a hyper-parameter that no callback reads.
-
-    A rate, momentum and decay may always be given: lists of callbacks differ in using them.
-    """
-    for name in given:
-        check_name(owner, name, hyper_names(read))
-
-
-def hyper_names(read: set[str] | None) -> set[str]:
-    """The names that may be hyper-parameters, of those that callbacks read."""
-    return (read or set()) - {"p", "state"} | {"lr", "mom", "wd"}
+def _dicts(owner: str, saved: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The list of dicts that a checkpoint in fastai's format holds under a name."""
+    found = saved.get(name)
+    if isinstance(found, Sequence):
+        members = list(cast("Sequence[Any]", found))
+        if all(isinstance(each, Mapping) for each in members):
+            return members
+    raise ValueError(
+        f"{owner}: a checkpoint of fastai holds lists of dicts as 'hypers' and 'state', "
+        f"got {found!r} as {name!r}"
+    )

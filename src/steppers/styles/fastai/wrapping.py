@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import (
-    Callable,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-    Sequence,
-)
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
-from ...spread import spread
-from ..groups import NOTES, as_groups, check_value
-from . import freezing
+from ... import names
+from ..groups import NOTES, HypersView, as_groups, check_value, set_hypers
+from . import flags
 from .around import Around, clear_state
+from .freezing import Layered
 
 NAMES: Mapping[str, str] = {  # torch's, as `detuplify_pg` spells them, to fastai's
     "momentum": "mom", "weight_decay": "wd", "alpha": "sqr_mom",
@@ -31,12 +23,13 @@ NAMES: Mapping[str, str] = {  # torch's, as `detuplify_pg` spells them, to fasta
 _HIDDEN = NOTES - {"differentiable"}
 
 
-class OptimWrapper(Around):
+class OptimWrapper(Layered, Around):
     """A torch optimizer with fastai's `hypers`, `param_lists`, `set_hyper` and freezing.
 
     `opt` is a class or function that makes an optimizer of `params` with the further keywords, or a
     built optimizer, without `params`. Lists of lists become torch's groups, unless
-    `convert_groups=False`. `hp_map` gives names in place of `NAMES`.
+    `convert_groups=False`. `hp_map` gives names in place of `NAMES`; where two of torch's would
+    have one name (momentum and betas), the second keeps its own.
 
     The flags force_train and do_wd are in this object's own `state`, not in the optimizer's. Where
     do_wd is False the step is taken with a weight_decay of 0, which the original ignored.
@@ -58,10 +51,8 @@ class OptimWrapper(Around):
     ) -> None:
         super().__init__(_built(params, opt, convert_groups, options))
         self.flags: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
-        self.frozen_idx = 0
-        mapped = NAMES if hp_map is None else hp_map
         held = detuplify_pg(self.opt.param_groups[0])
-        self.fwd_map = {torchs: own for torchs, own in mapped.items() if torchs in held}
+        self.fwd_map = _named(held, NAMES if hp_map is None else hp_map)
         self.bwd_map = {self.fwd_map.get(name, name): name for name in held}
 
     @property
@@ -86,18 +77,11 @@ class OptimWrapper(Around):
         Raises KeyError for an unknown name, ValueError for a wrong count or a value out of range;
         then no group has changed.
         """
-        owner = type(self).__name__
-        values = spread(value, len(self.param_groups), f"{owner}: {name}")
-        self.torch_name(name)
-        for each in values:
-            check_value(owner, name, each)
-        for view, each in zip(self.hypers, values, strict=True):
-            view[name] = each
+        set_hypers(type(self).__name__, self.hypers, {name: value})
 
     def set_hypers(self, **values: Any) -> None:
-        """`set_hyper` for each."""
-        for name, value in values.items():
-            self.set_hyper(name, value)
+        """`set_hyper` for each; if one is wrong, none is set."""
+        set_hypers(type(self).__name__, self.hypers, values)
 
     def torch_name(self, name: str) -> str:
         """Torch's name of a hyper-parameter; KeyError, with the names there are."""
@@ -108,50 +92,20 @@ class OptimWrapper(Around):
             )
         return self.bwd_map[name]
 
-    @property
-    def param_lists(self) -> list[list[Tensor]]:
-        """The parameters of each group, in the groups' own lists."""
-        return [group["params"] for group in self.param_groups]
-
-    @param_lists.setter
-    def param_lists(self, lists: Sequence[Iterable[Tensor]]) -> None:
-        found = [list(params) for params in lists]
-        if len(found) != len(self.param_groups):
-            raise ValueError(
-                f"OptimWrapper: got {len(found)} lists of parameters for "
-                f"{len(self.param_groups)} groups"
-            )
-        for group, params in zip(self.param_groups, found, strict=True):
-            group["params"] = params
-
-    # --- steps, freezing, state -----------------------------------------------------------------
+    # --- steps and state ------------------------------------------------------------------------
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step the optimizer; returns the closure's loss."""
         with _without_decay(self.opt, self.flags):
             return super().step(closure)
 
-    def freeze_to(self, n: int) -> None:
-        """Train groups [n:] only, and parameters with the flag force_train."""
-        owner = type(self).__name__
-        self.frozen_idx = freezing.freeze_to(owner, self.param_lists, self.flags, n)
-
-    def freeze(self) -> None:
-        """Train the last group only. Raises ValueError if there is but one."""
-        freezing.check_several(type(self).__name__, self.param_lists)
-        self.freeze_to(-1)
-
-    def unfreeze(self) -> None:
-        """Train all groups."""
-        self.freeze_to(0)
-
     def clear_state(self) -> None:
         """Drop the optimizer's state; the flags stay."""
         clear_state(self.opt)
-        freezing.clear(self.flags, self.param_lists)
+        flags.clear(self.flags, self.param_lists)
 
 
-class WrappedHypers(MutableMapping[str, Any]):
+class WrappedHypers(HypersView):
     """The hyper-parameters of a wrapped group under fastai's names: reads and writes the group."""
 
     def __init__(self, wrapper: OptimWrapper, group: dict[str, Any]) -> None:
@@ -161,19 +115,20 @@ class WrappedHypers(MutableMapping[str, Any]):
         return detuplify_pg(self._group)[self._wrapper.torch_name(name)]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        self.check(name, value)
         set_item_pg(self._group, self._wrapper.torch_name(name), value)
+
+    def check(self, name: str, value: object) -> None:
+        """Raise KeyError for a name that the optimizer does not have, ValueError for a value."""
+        torchs, _, i = self._wrapper.torch_name(name).partition("__")
+        meaning = names.TUPLES[torchs][int(i)] if i and torchs in names.TUPLES else torchs
+        check_value(type(self._wrapper).__name__, name, value, meaning)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"a hyper-parameter of a torch optimizer cannot be deleted, got {name!r}")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(name for name in self._wrapper.bwd_map if name not in _HIDDEN)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
+        return (name for name in self._wrapper.bwd_map if name not in _HIDDEN)
 
 
 def detuplify_pg(pg: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,15 +152,32 @@ def detuplify_pg(pg: Mapping[str, Any]) -> dict[str, Any]:
 def set_item_pg(pg: dict[str, Any], k: str, v: Any) -> dict[str, Any]:
     """Set a key of a group, or with 'name__i' an element of its tuple, which is a new one then.
 
+    Raises IndexError for an element beyond the tuple.
+
     >>> set_item_pg({"betas": (0.9, 0.99)}, "betas__0", 0.8)
     {'betas': (0.8, 0.99)}
     """
     name, _, i = k.partition("__")
-    if i:
-        pg[name] = tuple(v if place == int(i) else old for place, old in enumerate(pg[name]))
+    if i.isdecimal():
+        members = list(pg[name])
+        members[int(i)] = v
+        pg[name] = tuple(members)
     else:
         pg[k] = v
     return pg
+
+
+def _named(held: Mapping[str, Any], mapped: Mapping[str, str]) -> dict[str, str]:
+    """What torch's names are called here; of two that would be called the same, the first is."""
+    if not isinstance(mapped, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+        raise TypeError(f"OptimWrapper: hp_map must be a dict of names, got {mapped!r}")
+    found: dict[str, str] = {}
+    taken = set(held) - set(mapped)
+    for torchs, own in mapped.items():
+        if torchs in held and own not in taken:
+            found[torchs] = own
+            taken.add(own)
+    return found
 
 
 def _built(

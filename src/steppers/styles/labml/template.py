@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -32,9 +32,6 @@ class GenericAdaptiveOptimizer(PerParameter):
     >>> w.sum().backward(); optimizer.step(); w.tolist()
     [0.5, 0.5]
     """
-
-    ranges: ClassVar[Mapping[str, str]] = {}
-    """Of hyper-parameters beside lr, betas and eps: "> 0", "in [0, 1)"."""
 
     def __init__(
         self,
