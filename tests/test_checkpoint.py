@@ -282,3 +282,26 @@ def test_a_composed_chain_resumes_by_the_names_of_its_rules():
     advance(old, 2, 2)
     advance(new, 2, 2)
     assert identical(new.state_dict(), old.state_dict())
+
+
+def test_a_checkpoint_without_the_first_rate_brings_its_own():
+    """Composer's decay goes by lr / initial_lr: with this optimizer's own 1e-3 it would be 100."""
+    (p,) = parameters([(3, 2)])
+    theirs = advance(torch.optim.AdamW([p], lr=0.1, weight_decay=0.01), 2)
+    (q,) = copies([p])
+    ours = steppers.DecoupledAdamW([q], lr=1e-3, weight_decay=0.01)
+    ours.load_state_dict(theirs.state_dict())
+    assert ours.param_groups[0]["initial_lr"] == ours.param_groups[0]["lr"] == 0.1
+    before = q.detach().clone()
+    q.grad = torch.zeros_like(q)
+    ours.state[q]["exp_avg"].zero_()
+    ours.step()
+    assert torch.allclose(q, before * (1 - 0.01))
+
+
+def test_a_checkpoint_with_the_first_rate_keeps_it():
+    old = advance(steppers.DecoupledAdamW(parameters(), lr=0.1), 1)
+    old.param_groups[0]["lr"] = 0.05
+    new = steppers.DecoupledAdamW(copies(params_of(old)), lr=1e-3)
+    new.load_state_dict(old.state_dict())
+    assert (new.param_groups[0]["initial_lr"], new.param_groups[0]["lr"]) == (0.1, 0.05)

@@ -19,6 +19,28 @@ def slot_names(optimizer):
 
 # --- options -----------------------------------------------------------------------------------
 
+
+class Switched(steppers.Optimizer):
+    """A switch with the name of LAMB's cap, which is a number above 0."""
+
+    def steps(trust_clip=False):
+        """Clip or not."""
+        return (rules.maximise, rules.descend) if trust_clip else (rules.descend,)
+
+    defaults = dict(lr=0.5, trust_clip=False)
+
+
+@pytest.mark.parametrize(("switch", "moved"), [(False, 0.5), (True, 1.5)])
+def test_a_switch_may_have_the_name_of_a_hyper_with_a_range(switch, moved):
+    p = nn.Parameter(torch.ones(2))
+    optimizer = Switched([p], trust_clip=switch)
+    p.grad = torch.ones(2)
+    optimizer.step()
+    assert p.tolist() == [moved, moved]
+    with pytest.raises(TypeError, match=r"trust_clip must be True or False, got 2\.0"):
+        Switched([p], trust_clip=2.0)
+
+
 # fmt: off
 OPTIONS = (  # class, options, the slots that they make
     (steppers.AdamW, dict(), {"exp_avg", "exp_avg_sq"}),

@@ -91,6 +91,25 @@ def test_a_name_is_found_in_any_spelling(spelling, name):
     assert steppers.get_class(spelling) is getattr(steppers, name)
 
 
+# fmt: off
+PRESET = (  # timm's names, with what they say there
+    ("nadamw", {}, dict(decoupled_weight_decay=True)),
+    ("RAdamW", {}, dict(decoupled_weight_decay=True)),
+    ("momentum", {}, dict(momentum=0.9, nesterov=False)),
+    ("momentum", dict(momentum=0.5), dict(momentum=0.5)),
+    ("nadam", {}, dict(decoupled_weight_decay=False)),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("name", "given", "wanted"), PRESET)
+@pytest.mark.parametrize("what", ["parameters", "module"])
+def test_a_name_of_timms_brings_its_settings(name, given, wanted, what):
+    source = Net() if what == "module" else parameters([(3, 2)])
+    for group in steppers.create(name, source, lr=0.1, **given).param_groups:
+        assert {key: group[key] for key in wanted} == wanted
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_each_listed_name_creates_its_class(name):
     optimizer = steppers.create(name, parameters([(3, 2)]))

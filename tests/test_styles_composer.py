@@ -16,7 +16,7 @@ from torch import nn
 
 import steppers
 from steppers import rules
-from steppers.styles import composer
+from steppers.styles import composer, fastai
 from steppers.styles.composer import DecoupledAdamW, DecoupledSGDW, sgdw
 
 SHAPES = ((), (3,), (4, 2))
@@ -114,6 +114,14 @@ def test_at_the_initial_rate_it_is_fastais_sgd_with_decay_times_that_rate():
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
 
 
+def test_the_claim_holds_for_the_style_of_fastai_itself():
+    params, others = made(), made()
+    run(params, DecoupledSGDW(params, 0.1, 0.9, weight_decay=0.1 * 0.5))
+    run(others, fastai.SGD(others, 0.1, mom=0.9, wd=0.5, decouple_wd=True))
+    for p, q in zip(params, others, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+
+
 def test_on_a_schedule_only_decay_by_the_rate_is_fastais():
     """Full: (lr / initial_lr) * wd. fastai's: lr * wd. They agree where wd is initial_lr times."""
     assert_alike(
@@ -161,15 +169,63 @@ def test_a_tensor_rate_is_not_its_own_initial_rate():
     assert float(optimizer.param_groups[0]["initial_lr"]) == pytest.approx(0.1)
 
 
-def test_a_rate_that_began_at_0_decays_in_full_and_at_0_nothing_moves():
+@pytest.mark.parametrize(
+    ("cls", "first"), [(DecoupledSGDW, 1 - 5e-4), (steppers.DecoupledSGDW, 1.0)]
+)
+def test_a_rate_that_began_at_0_decays_in_full_and_in_ours_not_while_it_is_0(cls, first):
+    """Composer: f = 1 where initial_lr is 0, so p moves at lr 0; in the catalogue it does not."""
     p = nn.Parameter(torch.ones(1, dtype=torch.float64))
     p.grad = torch.zeros_like(p)
-    optimizer = DecoupledSGDW([p], 0.0, weight_decay=5e-4)
+    optimizer = cls([p], lr=0.0, weight_decay=5e-4)
     optimizer.step()
-    assert p.item() == 1.0
+    assert p.item() == first
     optimizer.param_groups[0]["lr"] = 0.1
     optimizer.step()
+    assert p.item() == pytest.approx(first * (1 - 5e-4), abs=1e-15)
+
+
+@pytest.mark.parametrize("cls", [DecoupledSGDW, DecoupledAdamW])
+def test_a_group_that_has_lost_its_initial_rate_begins_at_the_present_one(cls):
+    p = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    p.grad = torch.zeros_like(p)
+    optimizer = cls([p], lr=0.1, weight_decay=5e-4)
+    optimizer.param_groups[0]["lr"] = 0.02
+    del optimizer.param_groups[0]["initial_lr"]
+    optimizer.step()
+    assert optimizer.param_groups[0]["initial_lr"] == 0.02
     assert p.item() == pytest.approx(1 - 5e-4, abs=1e-15)
+
+
+def test_torchs_one_cycle_writes_an_initial_rate_of_its_own():
+    """As in the original: decay then goes up to 25 times weight_decay; the page says so."""
+    optimizer = DecoupledSGDW(made(), 0.1, weight_decay=1e-5)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10, cycle_momentum=False)
+    assert optimizer.param_groups[0]["initial_lr"] == pytest.approx(0.1 / 25)
+
+
+@pytest.mark.parametrize(("cls", "moves"), [(DecoupledSGDW, True), (DecoupledAdamW, False)])
+def test_adam_alone_leaves_frozen_parameters_with_an_old_gradient(cls, moves):
+    frozen, trained = params = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
+    optimizer = cls(params, lr=0.1)
+    feed(params, 0)
+    frozen.requires_grad_(False)
+    stale = frozen.grad
+    optimizer.step()
+    assert (frozen.tolist() != [1.0, 1.0], frozen in optimizer.state) == (moves, moves)
+    assert frozen.grad is stale and trained.tolist() != [1.0, 1.0]
+    frozen.requires_grad_(True)
+    optimizer.step()
+    assert frozen.tolist() != [1.0, 1.0]
+
+
+def test_gradients_of_frozen_parameters_are_back_after_a_step_that_failed():
+    frozen, sparse = params = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3, 2))]
+    optimizer = DecoupledAdamW(params)
+    frozen.grad, sparse.grad = torch.ones(2), torch.eye(3)[:, :2].to_sparse()
+    frozen.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="sparse"):
+        optimizer.step()
+    assert frozen.grad.tolist() == [1.0, 1.0]
 
 
 def test_without_momentum_there_is_no_buffer():
@@ -222,7 +278,18 @@ def test_high_decay_is_logged(cls, decay, said, caplog):
     with caplog.at_level(logging.WARNING):
         cls(made(), lr=0.1, weight_decay=decay)
     assert len(caplog.records) == said
-    assert all("is high" in record.getMessage() for record in caplog.records)
+    assert all("high weight decay" in record.getMessage() for record in caplog.records)
+
+
+def test_nothing_is_logged_of_an_optimizer_that_was_not_made(caplog):
+    with caplog.at_level(logging.WARNING), pytest.raises(TypeError, match="lr must be a number"):
+        DecoupledSGDW(made(), "0.1", weight_decay=0.1)
+    assert not caplog.records
+
+
+def test_the_rate_of_sgd_has_to_be_given():
+    with pytest.raises(TypeError, match="lr"):
+        DecoupledSGDW(made())
 
 
 @pytest.mark.parametrize("cls", [DecoupledSGDW, DecoupledAdamW])
@@ -337,30 +404,182 @@ def test_norms_go_by_the_optimizers_own_names_and_leave_out_what_took_no_step():
     model(torch.ones(5, 3)).sum().backward()
     model[0].bias.grad = None
     optimizer.step()
-    names = {key.rpartition("/")[2] for key in composer.per_parameter_metrics(optimizer)}
-    assert names == {"0.weight", "2.weight", "2.bias"}
+    found = composer.per_parameter_metrics(optimizer)
+    assert {key.rpartition("/")[2] for key in found} == {"0.weight", "2.weight", "2.bias"}
+    assert composer.per_parameter_metrics(optimizer, model) == found
 
 
 RANKS = """
-import sys, torch, torch.distributed as dist
-from steppers.styles.composer import dist_reduce_metrics
-rank = int(sys.argv[1])
-dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
-found = dist_reduce_metrics({"b": torch.tensor(1.0), "a": torch.tensor([3.0, 4.0][rank])})
-assert found["a"].item() == 5.0 and abs(found["b"].item() - 2**0.5) < 1e-6, found
+import os, sys, torch, torch.distributed as dist
+from steppers.styles.composer import dist_reduce_metrics, pre_reduce_metrics
+child = os.fork()
+rank = 1 if child else 0
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=rank, world_size=2)
+here = [
+    {"l2_norm/grad/b": torch.tensor(1.0), "l2_norm/grad/a": torch.tensor(3.0)},
+    {"l2_norm/grad/a": torch.tensor(4.0), "seen": torch.tensor(6.0)},
+][rank]
+found = dist_reduce_metrics(pre_reduce_metrics(here))
+dist.barrier()
 dist.destroy_process_group()
+wanted = {"l2_norm/grad/a": 5.0, "l2_norm/grad/b": 1.0, "seen": 3.0}
+wrong = {name: value.item() for name, value in found.items()} != wanted
+if child:
+    wrong |= os.waitpid(child, 0)[1] != 0
+os._exit(wrong)
 """
 
 
 def test_norms_of_parts_are_reduced_by_summing_squares(tmp_path):
-    alone = composer.dist_reduce_metrics({"a": torch.tensor(3.0)})
-    assert alone == {"a": torch.tensor(3.0)}
+    """Two ranks: 3 and 4 make 5, a name that one lacks counts as 0, other metrics are averaged."""
+    metrics = {"l2_norm/grad/a": torch.tensor(3.0), "seen": torch.tensor(2.0)}
+    squares = composer.pre_reduce_metrics(metrics)
+    assert squares == {"l2_norm/grad/a": torch.tensor(9.0), "seen": torch.tensor(2.0)}
+    assert composer.dist_reduce_metrics(squares) == metrics
+    assert composer.dist_reduce_metrics({}) == {}
     code, env = textwrap.dedent(RANKS), {**os.environ, "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path / "store")], env=env)
-        for rank in range(2)
-    ]
-    assert [rank.wait(timeout=60) for rank in ranks] == [0, 0]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "store")], env=env, timeout=60,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+
+class Monitor:
+    """A callback as people write it for Composer: it asks the optimizer, whatever that is."""
+
+    def __init__(self):
+        self.logged = {}
+
+    def batch_end(self, model, optimizer):
+        metrics = {}
+        for name, p in model.named_parameters():
+            if p.grad is None or not p.requires_grad:
+                continue
+            reporter = getattr(optimizer, "report_per_parameter_metrics", None)
+            if callable(reporter):
+                metrics = reporter(p, name, metrics)
+        for word in ("pre_reduce_metrics", "dist_reduce_metrics"):
+            metrics = getattr(optimizer, word)(metrics)
+        total = sum(v**2 for name, v in metrics.items() if name.startswith("l2_norm/grad"))
+        self.logged = {**metrics, "l2_norm/grad/global": total**0.5}
+
+
+@pytest.mark.parametrize("cls", [DecoupledSGDW, DecoupledAdamW])
+def test_a_monitor_of_composers_kind_logs_norms(cls):
+    model, monitor = model_of(), Monitor()
+    optimizer = cls(model.parameters(), lr=0.1)
+    model[0].requires_grad_(False)
+    model(torch.ones(5, 3)).sum().backward()
+    optimizer.step()
+    monitor.batch_end(model, optimizer)
+    grads = [p.grad for p in model[2].parameters()]
+    assert monitor.logged["l2_norm/grad/global"] == pytest.approx(
+        torch.cat([g.flatten() for g in grads]).norm().item()
+    )
+    assert "l2_norm/param/2.bias" in monitor.logged and "l2_norm/param/0.bias" not in monitor.logged
+
+
+def test_reported_norms_are_not_the_state_itself():
+    params = made()
+    optimizer = DecoupledAdamW(params)
+    run(params, optimizer, [0])
+    found = composer.per_parameter_metrics(optimizer, [("a", params[1])])
+    found["l2_norm/grad/a"].mul_(0)
+    assert composer.per_parameter_metrics(optimizer, [("a", params[1])])["l2_norm/grad/a"] > 0
+
+
+# --- checkpoints -------------------------------------------------------------------------------
+
+
+def theirs_saved(optimizer):
+    """What Composer's classes save: torch's format without norms, with each group's initial_lr."""
+    saved = copy.deepcopy(optimizer.state_dict())
+    norms = set(composer.metrics.METRICS.values())
+    for state in saved["state"].values():
+        for name in norms & set(state):
+            del state[name]
+    for group in saved["param_groups"]:
+        for name in ("metrics", "chain", "state_dtype", "rounding", "skip_nonfinite"):
+            del group[name]
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("cls", "hypers"), [(DecoupledSGDW, dict(momentum=0.9)), (DecoupledAdamW, dict(amsgrad=True))]
+)
+def test_checkpoints_of_composer_are_taken_up(cls, hypers):
+    params = made()
+    first = cls(params, lr=0.1, weight_decay=1e-4, **hypers)
+    run(params, first, range(4), RATES)
+    again = [nn.Parameter(p.detach().clone()) for p in params]
+    second = cls(again, lr=0.7, **hypers)
+    saved = theirs_saved(first)
+    before = copy.deepcopy(saved)
+    second.load_state_dict(saved)
+    assert str(saved) == str(before)
+    for each, own in ((first, params), (second, again)):
+        run(own, each, range(4, 8), RATES)
+    assert all(torch.equal(p, q) for p, q in zip(params, again, strict=True))
+    assert second.param_groups[0]["initial_lr"] == 0.1
+    assert composer.per_parameter_metrics(second, [("a", again[1])])["l2_norm/grad/a"] > 0
+
+
+@pytest.mark.parametrize("metrics", [True, False])
+def test_a_checkpoint_of_torchs_adamw_goes_on_from_its_own_rate(metrics):
+    """It has no initial_lr: its lr is what it began at, so a decay of lr * wd is AdamW's here."""
+    params, others = made(), made()
+    theirs = torch.optim.AdamW(params, lr=0.1, betas=(0.9, 0.95), weight_decay=0.5)
+    run(params, theirs, range(3))
+    ours = DecoupledAdamW(others, lr=1e-3, metrics=metrics)
+    for p, q in zip(params, others, strict=True):
+        q.data.copy_(p.data)
+    ours.load_state_dict(theirs.state_dict())
+    assert ours.param_groups[0]["initial_lr"] == 0.1
+    ours.param_groups[0]["weight_decay"] = 0.1 * 0.5
+    run(params, theirs, range(3, 6))
+    run(others, ours, range(3, 6))
+    for p, q in zip(params, others, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+
+
+def test_a_rate_that_is_a_tensor_is_copied_where_it_becomes_the_initial_one():
+    theirs = torch.optim.AdamW(made(), lr=torch.tensor(0.1))
+    ours = DecoupledAdamW(made(), lr=torch.tensor(1e-3))
+    ours.load_state_dict(theirs.state_dict())
+    group = ours.param_groups[0]
+    group["lr"].mul_(0.5)
+    assert group["initial_lr"].item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("saves", "loads"), [(True, False), (False, True)])
+def test_norms_may_be_kept_by_one_of_a_checkpoints_two_sides(saves, loads):
+    params = made(dtype=torch.float32)
+    first = DecoupledAdamW(params, metrics=saves)
+    run(params, first, range(3))
+    again = [nn.Parameter(p.detach().clone()) for p in params]
+    second = DecoupledAdamW(again, metrics=loads)
+    second.load_state_dict(first.state_dict())
+    assert second.param_groups[0]["metrics"] is loads
+    assert ("grad_norm" in second.state[again[0]]) is loads
+    for own, each in ((params, first), (again, second)):
+        run(own, each, range(3, 5))
+    assert all(torch.equal(p, q) for p, q in zip(params, again, strict=True))
+
+
+def test_a_momentum_of_0_loads_the_empty_states_that_it_has():
+    params = made()
+    optimizer = DecoupledSGDW(params, 0.1)
+    groups = [{"lr": 0.1, "momentum": 0, "params": [0, 1, 2]}]
+    for state in ({}, {i: {"momentum_buffer": None} for i in range(3)}):
+        optimizer.load_state_dict({"state": state, "param_groups": copy.deepcopy(groups)})
+        run(params, optimizer, range(2))
+
+
+@pytest.mark.parametrize("wrong", [[], {"state": {}}, {"state": {}, "param_groups": [3]}, 4])
+def test_what_is_no_checkpoint_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"DecoupledAdamW: .*state dict"):
+        DecoupledAdamW(made()).load_state_dict(wrong)
 
 
 # --- the functional form -----------------------------------------------------------------------
@@ -392,12 +611,84 @@ def test_the_functional_form_is_the_class(hypers):
 
 def test_the_functional_form_checks_before_anything_moves():
     p = torch.ones(2)
-    with pytest.raises(ValueError, match="must be of one length, got 1, 1 and 0"):
+    with pytest.raises(
+        ValueError, match="of one length, got params 1, grads 1, momentum_buffers 0"
+    ):
         sgdw([p], [p], [], lr=0.1)
-    for name, value in (("lr", -0.1), ("momentum", float("nan")), ("weight_decay", -1.0)):
+    nan = float("nan")
+    for name, value in (("lr", -0.1), ("momentum", nan), ("weight_decay", -1), ("initial_lr", nan)):
         with pytest.raises(ValueError, match=f"sgdw: {name} must be finite and >= 0"):
             sgdw([p], [p], [None], **{"lr": 0.1, name: value})
+    with pytest.raises(TypeError, match=r"sgdw: lr must be a number, got '0.1'"):
+        sgdw([p], [p], [None], lr="0.1")
+    with pytest.raises(TypeError, match=r"sgdw: grads\[1\] must be a tensor, got NoneType"):
+        sgdw([p, p], [p, None], [None, None], lr=0.1)
+    with pytest.raises(TypeError, match="momentum_buffers must be a list"):
+        sgdw([p], [p], (None,), lr=0.1, momentum=0.9)
     assert p.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_the_functional_form_of_adam_is_the_class(amsgrad):
+    hypers = dict(weight_decay=1e-4, eps=1e-4)
+    params, lists = made(), [p.detach().clone() for p in made()]
+    optimizer = DecoupledAdamW(params, 0.1, (0.8, 0.5), amsgrad=amsgrad, **hypers)
+    m, v, largest = ([torch.zeros_like(p) for p in lists] for _ in range(3))
+    for step, rate in enumerate(RATES):
+        run(params, optimizer, [step], RATES)
+        grads, counts = [p.grad for p in params], [torch.tensor(step + 1.0)] * 3
+        DecoupledAdamW.adamw(
+            lists, grads, m, v, largest if amsgrad else [], counts, amsgrad=amsgrad, beta1=0.8,
+            beta2=0.5, lr=rate, initial_lr=0.1, **hypers,
+        )  # fmt: skip
+    for p, q in zip(params, lists, strict=True):
+        torch.testing.assert_close(p.detach(), q, rtol=1e-12, atol=1e-14)
+
+
+def test_adams_functional_form_checks_before_anything_moves():
+    p = torch.ones(2)
+    lists = dict(params=[p], grads=[p], exp_avgs=[p.clone()], exp_avg_sqs=[p.clone()],
+                 max_exp_avg_sqs=[], state_steps=[torch.tensor(1.0)])  # fmt: skip
+    with pytest.raises(ValueError, match="max_exp_avg_sqs 0"):
+        composer.adamw(**lists, lr=0.1, amsgrad=True)
+    with pytest.raises(ValueError, match=r"beta2 must be in \[0, 1\), got 1.0"):
+        composer.adamw(**lists, lr=0.1, beta2=1.0)
+    assert p.tolist() == [1.0, 1.0]
+
+
+def test_the_static_function_is_called_as_the_original_is():
+    p, buffers = torch.ones(2, dtype=torch.float64), [None]
+    DecoupledSGDW.sgdw(
+        [p], [torch.ones(2, dtype=torch.float64)], buffers, weight_decay=0.01, momentum=0.9, lr=0.1,
+        initial_lr=0.2, dampening=0.0, nesterov=True,
+    )  # fmt: skip
+    assert p.tolist() == pytest.approx([1 - 0.005 - 0.1 * 1.9] * 2)
+    assert buffers[0].tolist() == [1.0, 1.0]
+
+
+def test_a_subclass_may_log_its_decay_and_a_lambda_may_schedule_it():
+    """Code of users: a subclass with a step of its own, and a scheduler by a function of steps."""
+
+    class Logged(DecoupledSGDW):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.decays = []
+
+        def step(self, closure=None):
+            group = self.param_groups[0]
+            self.decays.append(group["weight_decay"] * group["lr"] / group["initial_lr"])
+            return super().step(closure)
+
+    params = made()
+    optimizer = Logged(params, lr=0.1, momentum=0.9, weight_decay=8e-4)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    for step in range(3):
+        run(params, optimizer, [step])
+        scheduler.step()
+    assert optimizer.decays == pytest.approx([8e-4, 4e-4, 2e-4])
+    expected = theirs("sgd", lr=0.1, weight_decay=8e-4, momentum=0.9, rates=[0.1, 0.05, 0.025])
+    for p, q in zip(params, expected, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
 
 
 def test_a_plain_loop_of_epochs_learns():

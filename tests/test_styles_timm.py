@@ -1,10 +1,10 @@
-"""timm's groups, names and options: code that used `timm.optim` runs, and its formulas hold."""
+"""timm's groups and names: code that used `timm.optim` runs; and the page of both systems."""
 
 import argparse
 import copy
-import io
-import pickle
-from itertools import pairwise
+import inspect
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 import steppers
 from steppers.styles import timm
-from steppers.styles.timm import layer_decay
+from steppers.styles.timm import default_registry, layer_decay
 
 SHAPES = ((3,), (4, 2), (2, 2))
 
@@ -106,17 +106,49 @@ def test_frozen_parameters_and_empty_groups_are_left_out():
 
 def test_fallback_groups_are_flagged():
     model = Net()
-    groups = timm.param_groups_weight_decay(
-        model, 0.1, fallback_list=["head.*", "embed.weight"], fallback_no_weight_decay=True
-    )
+    groups = timm.param_groups_weight_decay(model, 0.1, fallback_list=["head.*", "embed.weight"])
     flags = [(g.get("use_fallback", False), g["weight_decay"]) for g in groups]
-    assert flags == [(False, 0.0), (False, 0.1), (True, 0.0)]
-    assert names_of(model, groups[2]) == {"head.weight", "head.bias", "embed.weight"}
+    assert flags == [(False, 0.0), (False, 0.1), (True, 0.0), (True, 0.1)]
+    assert names_of(model, groups[2]) == {"head.bias"}
+    assert names_of(model, groups[3]) == {"head.weight", "embed.weight"}
+
+
+@pytest.mark.parametrize("groups_of", [timm.param_groups_weight_decay,
+                                       timm.param_groups_layer_decay])  # fmt: skip
+def test_names_without_decay_may_go_to_the_fallback_as_well(groups_of):
+    """timm's fallback_no_weight_decay: no_weight_decay_list is added to fallback_list."""
+    model = Net()
+    groups = groups_of(
+        model, 0.1, no_weight_decay_list=["cls_token"], fallback_list=["head.weight"],
+        fallback_no_weight_decay=True,
+    )  # fmt: skip
+    found = {n: g["weight_decay"] for g in groups if "use_fallback" in g
+             for n in names_of(model, g)}  # fmt: skip
+    assert found == {"cls_token": 0.0, "head.weight": 0.1}
+
+
+@pytest.mark.parametrize("argument", ["no_weight_decay_list", "fallback_list"])
+def test_one_string_is_no_list_of_names(argument):
+    """timm takes its letters for names, so that nothing is spared."""
+    for groups_of in (timm.param_groups_weight_decay, timm.param_groups_layer_decay):
+        with pytest.raises(TypeError, match=f"{argument} must be a list of names, got 'head"):
+            groups_of(Net(), 0.1, **{argument: "head.weight"})
 
 
 def test_options_are_keyword_only_because_their_places_have_changed():
     with pytest.raises(TypeError, match="positional"):
         timm.param_groups_weight_decay(Net(), 0.1, ["cls_token"])
+
+
+@pytest.mark.parametrize(
+    "groups_of", [timm.param_groups_weight_decay, timm.param_groups_layer_decay]
+)
+def test_groups_are_of_a_model_and_decay_by_a_number(groups_of):
+    with pytest.raises(TypeError, match="goes by a model's names, got generator; give the model"):
+        groups_of(Net().parameters())
+    for wrong in (-0.1, float("nan"), "0.1"):
+        with pytest.raises(ValueError, match="weight_decay must be a number >= 0 or None, got"):
+            groups_of(Net(), wrong)
 
 
 # --- groups by layer ---------------------------------------------------------------------------
@@ -131,13 +163,24 @@ def test_layers_of_a_matcher_decay_towards_the_input():
     assert scale["norm.weight"] == 0.5  # its key's 99999 says: with the layer before
     assert scale["head.weight"] == 1.0  # what nothing matches is last
     heads = [g for g in groups if any(n.startswith("head.") for n in g["param_names"])]
-    assert [(g["lr_scale"], g["weight_decay"]) for g in heads] == [(1.0, 0.0), (1.0, 0.05)]
+    assert [(g["lr_scale"], g["weight_decay"]) for g in heads] == [(1.0, 0.05), (1.0, 0.0)]
 
 
 def test_a_matcher_may_be_a_function():
     names = ["a.0.w", "a.1.w", "b.w"]
     layers = layer_decay.matched(names, lambda name: 9 if name[0] == "b" else int(name[2]))
     assert layers == {"a.0.w": 0, "a.1.w": 1, "b.w": 2}
+
+
+def test_a_matcher_that_captures_words_says_so():
+    with pytest.raises(ValueError, match=r"must capture numbers.* of 'a.0' it captured \('a',\)"):
+        layer_decay.matched(["a.0"], {"stem": r"(\w)\."})
+
+
+def test_a_matcher_may_leave_entries_and_brackets_out():
+    names = ["a.1.w", "a.w", "b.w"]
+    layers = layer_decay.matched(names, {"none": None, "a": r"a\.(\d)?", "b": (("b", (2,)),)})
+    assert layers == {"a.w": 0, "a.1.w": 1, "b.w": 2}
 
 
 def test_without_a_matcher_twelve_names_are_a_layer_and_the_head_is_last():
@@ -156,6 +199,16 @@ def test_the_head_is_what_the_model_states():
 def test_scales_have_a_floor():
     groups = timm.param_groups_layer_decay(Matched(), layer_decay=0.1, min_scale=0.05)
     assert min(g["lr_scale"] for g in groups) == 0.05
+
+
+def test_groups_stand_in_the_order_of_the_models_names():
+    """As in timm, so that a checkpoint of it has its groups where ours are."""
+    model = Matched()
+    groups = timm.param_groups_layer_decay(model, 0.05, no_weight_decay_list=["cls_token"])
+    names = [name for name, _ in model.named_parameters()]
+    firsts = [names.index(group["param_names"][0]) for group in groups]
+    assert firsts == sorted(firsts)
+    assert groups[0]["param_names"] == ["cls_token", "embed.bias"]
 
 
 def test_layers_below_a_scale_are_frozen_and_left_out():
@@ -183,6 +236,14 @@ def test_scaled_rates_are_written_into_tensors():
     assert lr.item() == pytest.approx(0.05)
 
 
+def test_a_field_that_a_group_lacks_changes_none():
+    optimizer = torch.optim.SGD([{"params": made()}, {"params": made(1)}], lr=1.0)
+    optimizer.param_groups[0]["temperature"] = 1.0
+    with pytest.raises(ValueError, match="a group has no 'temperature'"):
+        timm.update_groups(optimizer, 0.1, "temperature")
+    assert optimizer.param_groups[0]["temperature"] == 1.0
+
+
 def test_layer_decay_agrees_with_our_own_groups():
     model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))
     by = lambda name: int(name[0])  # noqa: E731
@@ -193,10 +254,53 @@ def test_layer_decay_agrees_with_our_own_groups():
     assert {id(p): g["lr"] for g in theirs for p in g["params"]} == rates
 
 
-@pytest.mark.parametrize("wrong", [dict(layer_decay=-1.0), dict(min_scale=float("nan"))])
+@pytest.mark.parametrize("wrong", [dict(layer_decay=-1.0), dict(min_scale=float("nan")),
+                                   dict(min_scale="0.1")])  # fmt: skip
 def test_scales_that_are_none_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be >= 0"):
         timm.param_groups_layer_decay(Net(), **wrong)
+
+
+ARGUMENTS = {
+    timm.create_optimizer_v2: dict(
+        opt="sgd", lr=None, weight_decay=0.0, momentum=0.9, foreach=None, filter_bias_and_bn=True,
+        layer_decay=None, layer_decay_min_scale=0.0, layer_decay_no_opt_scale=None,
+        param_group_fn=None,
+    ),
+    timm.param_groups_weight_decay: dict(weight_decay=1e-5),
+    timm.param_groups_layer_decay: dict(weight_decay=0.05),
+    timm.Lookahead: dict(alpha=0.5, k=6),
+    timm.SGDW: dict(lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False),
+    timm.Lamb: dict(
+        lr=1e-3, bias_correction=True, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01,
+        grad_averaging=True, max_grad_norm=1.0, trust_clip=False, always_adapt=False, caution=False,
+        decoupled_decay=False,
+    ),
+    timm.Lars: dict(
+        lr=1.0, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, trust_coeff=1e-3,
+        eps=1e-8, trust_clip=False, always_adapt=False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("made_by", ARGUMENTS, ids=lambda f: f.__name__)
+def test_arguments_stand_in_timms_order_with_its_defaults(made_by):
+    arguments = list(inspect.signature(made_by).parameters.values())[1:]
+    wanted = ARGUMENTS[made_by]
+    assert {a.name: a.default for a in arguments[: len(wanted)]} == wanted
+    assert [a.name for a in arguments[: len(wanted)]] == list(wanted)
+
+
+def test_options_of_groups_have_timms_defaults():
+    of_decay, of_layers = (
+        {name: a.default for name, a in inspect.signature(f).parameters.items()}
+        for f in (timm.param_groups_weight_decay, timm.param_groups_layer_decay)
+    )
+    assert (of_layers["layer_decay"], of_layers["min_scale"]) == (0.75, 0.0)
+    assert of_layers["no_opt_scale"] is None
+    for found in (of_decay, of_layers):
+        assert found["weight_decay_exclude_1d"] is True and found["no_weight_decay_list"] == ()
+        assert found["fallback_list"] == () and found["fallback_no_weight_decay"] is False
 
 
 # --- names -------------------------------------------------------------------------------------
@@ -285,13 +389,21 @@ def test_group_functions_go_before_layers_and_layers_before_decay():
     assert [len(g["params"]) for g in only.param_groups] == [2]
 
 
-def test_lr_none_is_the_classs_own():
+def test_lr_none_is_the_classs_own_and_a_decay_of_none_is_0():
     assert timm.create_optimizer_v2(made(), "lion").param_groups[0]["lr"] == 1e-4
+    for params in (made(), Net()):
+        optimizer = timm.create_optimizer_v2(params, "adamw", weight_decay=None)
+        assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0}
 
 
 def test_names_are_listed_by_patterns():
     assert timm.list_optimizers("*lar[sc]") == ["larc", "lars", "nlarc", "nlars"]
-    assert timm.list_optimizers(["lamb*", "lion"], exclude_filters=["*c"]) == ["lamb", "lion"]
+    assert timm.list_optimizers(["lamb*", "lion"], exclude_filters=["*c", "*w", "*d"]) == [
+        "lamb", "lion"
+    ]  # fmt: skip
+    assert timm.list_optimizers("li*", exclude_filters="*c") == ["lion"]
+    assert timm.list_optimizers("nothing*") == []
+    assert timm.list_optimizers(None) == timm.list_optimizers()
     assert timm.list_optimizers("lion", with_description=True) == [
         ("lion", "the sign of a momentum")
     ]
@@ -306,25 +418,99 @@ def test_what_is_known_of_a_name():
     assert timm.get_optimizer_class("sgd", bind_defaults=False) is steppers.SGD
 
 
-def test_optimizers_and_aliases_can_be_added():
+def test_optimizers_and_aliases_can_be_added(caplog):
     registry = timm.OptimizerRegistry()
-    registry.register(timm.OptimInfo("mine", torch.optim.SGD, "torch's", {"momentum": 0.5}))
+    registry.register(
+        timm.OptimInfo("mine", torch.optim.SGD, "torch's", defaults={"momentum": 0.5})
+    )
     registry.register_alias("yours", "mine")
-    made_by_name = registry.create_optimizer(made(), "yours", lr=0.1, momentum=None)
+    made_by_name = registry.create_optimizer(made(), "yours", lr=0.1)
     assert type(made_by_name) is torch.optim.SGD
-    assert made_by_name.param_groups[0]["momentum"] == 0.5
-    with pytest.raises(ValueError, match="'mine' is registered already"):
-        registry.register(timm.OptimInfo("Mine", torch.optim.SGD))
-    with pytest.raises(ValueError, match="no prefix"):
+    assert made_by_name.param_groups[0]["momentum"] == 0.5  # before the 0.9 that all get
+    assert not caplog.records
+    registry.register(timm.OptimInfo("Mine", torch.optim.RMSprop))
+    assert "'mine' was registered already; it is replaced" in caplog.text
+    assert registry.get_optimizer_class("mine") is torch.optim.RMSprop
+    with pytest.raises(ValueError, match="does not begin with 'lookahead_'"):
         registry.register(timm.OptimInfo("lookahead_sgd", torch.optim.SGD))
+    with pytest.raises(ValueError, match="no optimizer is called 'their"):
+        registry.register_alias("ours", "theirs")
+
+
+def test_a_registration_as_people_write_it_for_timm():
+    """Facts stated by hand, a name with an underscore, a class that takes what it is given."""
+
+    class Plain(torch.optim.SGD):
+        def __init__(self, params, lr=0.1, **kwargs):
+            super().__init__(params, lr, **kwargs)
+
+    registry = timm.OptimizerRegistry()
+    registry.register(
+        timm.OptimInfo(
+            name="my_sgd", opt_class=Plain, description="mine", has_eps=False, has_momentum=True,
+            has_betas=False, num_betas=2, second_order=False, defaults={"nesterov": True},
+        )
+    )  # fmt: skip
+    group = registry.create_optimizer(Net(), "My_SGD", weight_decay=0.1).param_groups[1]
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 0.1)
+    wrapped = registry.create_optimizer(made(), "lookahead_my_sgd")
+    assert type(wrapped.base_optimizer) is Plain
+    info = registry.get_optimizer_info("my_sgd")
+    bound = registry.get_optimizer_class(info)(made(), momentum=0.5)
+    assert bound.param_groups[0]["nesterov"] is True
+    open_to_all = timm.OptimInfo("other", Plain)
+    stated = (open_to_all.has_eps, open_to_all.has_betas, open_to_all.has_momentum)
+    assert stated == (True, True, False)  # its ** may take what is asked for, not what all get
+
+
+def test_a_decay_that_a_class_does_not_take_is_an_error_and_not_dropped():
+    registry = timm.OptimizerRegistry()
+    registry.register(timm.OptimInfo("rprop", torch.optim.Rprop))
+    registry.create_optimizer(made(), "rprop")
+    with pytest.raises(TypeError, match="weight_decay"):
+        registry.create_optimizer(made(), "rprop", weight_decay=0.1)
+
+
+def test_none_is_kept_where_it_means_something():
+    optimizer = timm.create_optimizer_v2(made(), "lamb", max_grad_norm=None, eps=None)
+    group = optimizer.param_groups[0]
+    assert (group["max_grad_norm"], group["eps"]) == (0.0, 1e-6)
+    adagrad = timm.create_optimizer_v2(made(), "adagrad", eps=None)
+    assert adagrad.param_groups[0]["eps"] == 1e-8  # the name's, as without the None
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("adanw", "did you mean 'adam"), ("lookbehind_sgd", "the one prefix")]
+    ("name", "text"),
+    [
+        ("adanw", "did you mean 'adam"),
+        ("lookbehind_sgd", "no optimizer is called 'lookbehind_sgd'"),
+        ("my_adamw", "did you mean 'adamw'"),
+        ("lookahead_adanw", "no optimizer is called 'adanw'"),
+        ("", "no optimizer is called ''"),
+    ],
 )
 def test_unknown_names_are_refused(name, text):
+    """timm takes what stands behind the last '_' and so would make its adamw of 'my_adamw'."""
     with pytest.raises(ValueError, match=text):
         timm.create_optimizer_v2(made(), name)
+
+
+@pytest.mark.parametrize("name", [None, torch.optim.SGD])
+def test_names_are_strings(name):
+    with pytest.raises(TypeError, match="a string like 'adamw'"):
+        timm.create_optimizer_v2(made(), name)
+
+
+def test_the_split_of_a_model_takes_the_fallback_of_timms_hybrids():
+    model = Net()
+    for more in ({}, {"layer_decay": 0.5}):
+        optimizer = timm.create_optimizer_v2(
+            model, "adamw", weight_decay=0.05, fallback_list=["head.weight"],
+            fallback_no_weight_decay=True, **more,
+        )  # fmt: skip
+        found = {n for g in optimizer.param_groups if g.get("use_fallback")
+                 for n in names_of(model, g)}  # fmt: skip
+        assert found == {"head.weight", "cls_token"}
 
 
 def test_arguments_of_a_command_line_make_an_optimizer():
@@ -337,249 +523,26 @@ def test_arguments_of_a_command_line_make_an_optimizer():
     assert group["eps"] == 1e-8
 
 
-# --- Lookahead ---------------------------------------------------------------------------------
+# --- the page ----------------------------------------------------------------------------------
+
+HERE = Path(__file__).parent
+PAGE = (HERE.parent / "docs" / "systems" / "composer_timm.md").read_text(encoding="utf-8")
 
 
-def test_the_first_sync_moves_nothing_and_the_second_pulls_halfway():
-    (p,) = params = [nn.Parameter(torch.zeros(1, dtype=torch.float64))]
-    optimizer = timm.create_optimizer_v2(params, "lookahead_momentum", lr=0.1, momentum=0.0)
-    path = []
-    for _ in range(12):
-        p.grad = torch.ones_like(p)
-        optimizer.step()
-        path.append(p.item())
-    assert path[:6] == pytest.approx([-0.1, -0.2, -0.3, -0.4, -0.5, -0.6])
-    assert path[11] == pytest.approx((-0.6 - 1.2) / 2)  # the rule of that name halves at 6 too
+def test_the_blocks_of_the_page_run_in_order():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) >= 6
+    registered = default_registry._infos.copy()
+    try:
+        exec("\n".join(blocks), {})
+    finally:
+        default_registry._infos.clear()
+        default_registry._infos.update(registered)
 
 
-def test_lookahead_goes_around_any_optimizer_and_only_what_has_gradients():
-    p, q = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-    optimizer = timm.Lookahead(torch.optim.SGD([p, q], lr=1.0), alpha=0.25, k=1)
-    for _ in range(2):
-        p.grad = torch.ones(1)
-        optimizer.step()
-    assert p.item() == pytest.approx(-1.25)
-    assert q not in optimizer.state
-
-
-@pytest.mark.parametrize(
-    ("wrong", "text"),
-    [
-        (dict(alpha=1.5), r"alpha must be in \[0, 1\], got 1.5"),
-        (dict(alpha=-0.1), "alpha"),
-        (dict(k=0), "k must be >= 1, got 0"),
-    ],
-)
-def test_lookaheads_numbers_are_checked(wrong, text):
-    with pytest.raises(ValueError, match=text):
-        timm.Lookahead(steppers.SGD(made()), **wrong)
-
-
-def test_lookahead_shares_groups_with_schedulers_and_added_parameters():
-    params, late = made(), made(1)
-    optimizer = timm.Lookahead(steppers.AdamW(params, lr=1.0), k=2)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
-    run(params, optimizer, range(2))
-    scheduler.step()
-    assert optimizer.base_optimizer.param_groups[0]["lr"] == 0.5
-    optimizer.add_param_group({"params": late, "lr": 0.3})
-    assert [len(o.param_groups) for o in (optimizer, optimizer.base_optimizer)] == [2, 2]
-    assert optimizer.param_groups[1]["lookahead_k"] == 2
-    run([*params, *late], optimizer, range(2, 6))
-
-
-@pytest.mark.parametrize("inside", [steppers.AdamW, torch.optim.AdamW])
-def test_lookahead_resumes_and_is_copied(inside):
-    whole = made(dtype=torch.float32)
-    run(whole, timm.Lookahead(inside(whole, lr=0.1), k=3), range(10))
-    params = made(dtype=torch.float32)
-    first = timm.Lookahead(inside(params, lr=0.1), k=3)
-    run(params, first, range(5))
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    file.seek(0)
-    again = [nn.Parameter(p.detach().clone()) for p in params]
-    second = timm.Lookahead(inside(again, lr=0.9), k=3)
-    second.load_state_dict(torch.load(file, weights_only=True))
-    for each in (second, copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
-        own = each.param_groups[0]["params"]
-        run(own, each, range(5, 10))
-        assert all(torch.equal(p, q) for p, q in zip(own, whole, strict=True))
-
-
-# --- SGDW, LAMB, LARS: timm's formulas in float64 ----------------------------------------------
-
-
-def follow(optimizer_of, step_of, rates):
-    """Our optimizer and a formula, (params, grads, states, lr, t) -> params, side by side."""
-    params, others = made(), [p.detach().clone() for p in made()]
-    params[2].data.zero_()
-    others[2].zero_()
-    optimizer, states = optimizer_of(params), [{} for _ in params]
-    for step, lr in enumerate(rates):
-        optimizer.param_groups[0]["lr"] = lr
-        run(params, optimizer, [step])
-        grads = [p.grad for p in params]
-        others = step_of(others, grads, states, lr, step + 1)
-    for p, q in zip(params, others, strict=True):
-        torch.testing.assert_close(p.detach(), q, rtol=1e-11, atol=1e-13)
-
-
-RATES = [0.1, 0.1, 0.05, 0.2, 0.02, 0.1]
-
-
-def masked(u, g):
-    mask = (u * g > 0).double()
-    return u * mask / mask.mean().clamp(min=1e-3)
-
-
-@pytest.mark.parametrize("corrected", [False, True])
-@pytest.mark.parametrize("caution", [False, True])
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_sgdw_in_its_modes_of_decay(corrected, caution, nesterov):
-    def step(ps, gs, states, lr, t):
-        found = []
-        for p, g, s in zip(ps, gs, states, strict=True):
-            s["b"] = g.clone() if t == 1 else 0.9 * s["b"] + g
-            u = g + 0.9 * s["b"] if nesterov else s["b"]
-            scale = lr**2 / 0.1 if corrected else lr
-            found.append(p * (1 - scale * 0.3) - lr * (masked(u, g) if caution else u))
-        return found
-
-    follow(lambda ps: timm.SGDW(ps, 0.1, 0.9, 0.0, 0.3, nesterov, caution, corrected), step, RATES)
-
-
-LAMB = [
-    dict(),
-    dict(max_grad_norm=None),
-    dict(trust_clip=True),
-    dict(weight_decay=0.0),
-    dict(weight_decay=0.0, always_adapt=True),
-    dict(bias_correction=False, grad_averaging=False),
-    dict(decoupled_decay=True, caution=True),
-]
-
-
-@pytest.mark.parametrize("options", LAMB, ids=str)
-def test_lamb_with_each_option(options):
-    o = dict(weight_decay=0.3, max_grad_norm=1.0, trust_clip=False, always_adapt=False,
-             bias_correction=True, grad_averaging=True, decoupled_decay=False,
-             caution=False) | options  # fmt: skip
-
-    def step(ps, gs, states, lr, t):
-        norm = torch.sqrt(sum(g.square().sum() for g in gs))
-        clip = max(norm / o["max_grad_norm"], 1.0) if o["max_grad_norm"] else 1.0
-        found = []
-        for p, g, s in zip(ps, gs, states, strict=True):
-            g, wd = g / clip, o["weight_decay"]
-            s["m"] = 0.9 * s.get("m", 0) + (0.1 if o["grad_averaging"] else 1.0) * g
-            s["v"] = 0.999 * s.get("v", 0) + 0.001 * g * g
-            c1, c2 = (1 - 0.9**t, 1 - 0.999**t) if o["bias_correction"] else (1.0, 1.0)
-            u = s["m"] / c1 / (s["v"].sqrt() / c2**0.5 + 1e-6)
-            u = masked(u, g) if o["caution"] else u
-            if o["decoupled_decay"]:
-                p = p * (1 - lr * wd)
-            else:
-                u = u + wd * p
-            if wd or o["always_adapt"]:
-                ratio = p.norm() / u.norm() if p.norm() > 0 and u.norm() > 0 else 1.0
-                u = u * (min(ratio, 1.0) if o["trust_clip"] else ratio)
-            found.append(p - lr * u)
-        return found
-
-    follow(lambda ps: timm.Lamb(ps, 0.1, **{"weight_decay": 0.3, **options}), step, RATES)
-
-
-LARS = [
-    dict(momentum=0.9, weight_decay=0.1),
-    dict(momentum=0.9, nesterov=True, weight_decay=0.1, trust_coeff=0.02),
-    dict(momentum=0.9, dampening=0.5, weight_decay=0.1),
-    dict(momentum=0.9),
-    dict(always_adapt=True),
-    dict(momentum=0.9, weight_decay=0.1, trust_clip=True, trust_coeff=0.5),
-]
-
-
-@pytest.mark.parametrize("options", LARS, ids=str)
-def test_lars_with_each_option(options):
-    o = dict(momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, trust_coeff=1e-3,
-             trust_clip=False, always_adapt=False) | options  # fmt: skip
-
-    def step(ps, gs, states, lr, t):
-        found = []
-        for p, g, s in zip(ps, gs, states, strict=True):
-            wd = o["weight_decay"]
-            if wd or o["always_adapt"]:
-                ratio = o["trust_coeff"] * p.norm() / (g.norm() + p.norm() * wd + 1e-8)
-                ratio = ratio if p.norm() > 0 and g.norm() > 0 else torch.tensor(1.0)
-                ratio = min(ratio / lr, torch.tensor(1.0)) if o["trust_clip"] else ratio
-                g = (g + wd * p) * ratio
-            if o["momentum"]:
-                first = t == 1
-                s["b"] = g if first else o["momentum"] * s["b"] + (1 - o["dampening"]) * g
-                g = g + o["momentum"] * s["b"] if o["nesterov"] else s["b"]
-            found.append(p - lr * g)
-        return found
-
-    follow(lambda ps: timm.Lars(ps, 0.1, **options), step, RATES)
-
-
-@pytest.mark.parametrize("engine", ["loop", "foreach", "fused"])
-@pytest.mark.parametrize("cls", [timm.SGDW, timm.Lamb, timm.Lars])
-def test_engines_agree(cls, engine):
-    more = {"momentum": 0.9} if cls is not timm.Lamb else {}
-    a, b = made(), made()
-    run(a, cls(a, 0.1, weight_decay=0.1, engine=engine, **more))
-    run(b, cls(b, 0.1, weight_decay=0.1, engine="loop", **more))
-    for p, q in zip(a, b, strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
-
-
-def test_numbers_of_lamb_are_checked():
-    for wrong in (dict(max_grad_norm=-1.0), dict(lr=-1.0), dict(betas=(1.0, 0.9))):
-        with pytest.raises(ValueError, match="Lamb: "):
-            timm.Lamb(made(), **wrong)
-
-
-def test_nesterovs_form_needs_momentum():
-    for cls in (timm.SGDW, timm.Lars):
-        with pytest.raises(ValueError, match="nesterov=True needs momentum > 0"):
-            cls(made(), nesterov=True)
-
-
-# --- the valley and the small net of timm's own tests ------------------------------------------
-
-VALLEY = {"momentum": 1e-3, "adam": 5e-2, "radam": 1e-3, "lamb": 1e-3, "lars": 1e-3,
-          "rmsprop": 1e-2, "adabelief": 5e-2, "lookahead_momentum": 1e-3, "lookahead_adam": 5e-2,
-          "lookahead_radam": 1e-4}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", VALLEY)
-def test_a_curved_valley_is_not_left(name):
-    """Rosenbrock's function from (1.5, 1.5), one coordinate a step: no farther from (1, 1)."""
-    p = nn.Parameter(torch.tensor([1.5, 1.5]))
-    optimizer = timm.create_optimizer_v2([p], name, lr=VALLEY[name])
-    for step in range(2000):
-        x, y = p.detach().tolist()
-        g = torch.tensor([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)])
-        keep = torch.tensor([1.0, 0.0]) if step % 2 else torch.tensor([0.0, 1.0])
-        p.grad = g * keep
-        optimizer.step()
-    assert torch.dist(p.detach(), torch.ones(2)) <= torch.dist(torch.full((2,), 1.5), torch.ones(2))
-
-
-@pytest.mark.parametrize("name", ["sgd", "adamw", "radam", "lamb", "lars", "adabelief", "rmsprop"])
-def test_the_loss_of_a_tiny_net_falls_at_every_step(name):
-    torch.manual_seed(2)
-    net = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 1), nn.Sigmoid())
-    x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    y = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
-    optimizer = timm.create_optimizer_v2(net, name, lr=5e-3)
-    losses = []
-    for _ in range(20):
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(net(x), y)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert all(b < a for a, b in pairwise(losses))
+def test_every_test_that_the_page_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    files = (f for style in ("composer", "timm") for f in HERE.glob(f"test_styles_{style}*.py"))
+    have = {n for f in files for n in re.findall(r"^def (test_\w+)", f.read_text("utf-8"), re.M)}
+    assert len(named) > 50 and named - have == set()
+    assert all((HERE.parent / path).is_file() for path in re.findall(r"`(tests/\w+\.py)`", PAGE))

@@ -22,6 +22,10 @@ ALIASES = {  # what timm, Transformers and others call them, where it is not our
     "nadamw": "NAdam", "radamw": "RAdam", "lionw": "Lion",
     "momentum": "SGD", "rmsproptorch": "RMSprop",
 }
+PRESETS: dict[str, dict[str, Any]] = {  # what a name of theirs says of the hyper-parameters
+    "nadamw": {"decoupled_weight_decay": True}, "radamw": {"decoupled_weight_decay": True},
+    "momentum": {"momentum": 0.9},
+}
 # fmt: on
 _registered: dict[str, type[Optimizer]] = {}
 """Classes added by `register`, by the names they go by: the registry that a program builds up."""
@@ -55,6 +59,11 @@ def get_class(name: str) -> type[Optimizer]:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"no optimizer is called {name!r}{hint} (see steppers.list_optimizers())")
     return found
+
+
+def preset(name: str) -> dict[str, Any]:
+    """What a name of timm's says beside the class: "nadamw" is NAdam with decoupled decay."""
+    return dict(PRESETS.get(_plain(name), {}))
 
 
 def list_optimizers(pattern: str = "*") -> list[str]:
@@ -103,6 +112,8 @@ def create(name: str, model_or_params: Any, **hypers: Any) -> Optimizer:
     norms and on what `model.no_weight_decay()` lists. For a matrix optimizer (Muon) hidden
     matrices go to it and the rest to AdamW, with `adamw=dict(…)` for its hyper-parameters.
 
+    A name of timm's brings its settings: "nadamw" decouples decay, "momentum" has 0.9.
+
     Raises ValueError for an unknown name and for a module with nothing to train, and what the
     class raises.
 
@@ -113,6 +124,7 @@ def create(name: str, model_or_params: Any, **hypers: Any) -> Optimizer:
     [0.1, 0.0]
     """
     cls = get_class(name)
+    hypers = {**preset(name), **hypers}
     if not isinstance(model_or_params, nn.Module):
         return cls(model_or_params, **hypers)
     named = [(n, p) for n, p in model_or_params.named_parameters() if p.requires_grad]

@@ -45,6 +45,7 @@ def read_job(text: str) -> Job:
         hint = nearest(name, names) or f"; there are {', '.join(names)}"
         raise ValueError(f"no optimizer {name!r}{hint}") from None
     check_hypers(cls.__name__, hypers, cls.fields())
+    hypers = {**registry.preset(name), **hypers}
     shown = ", ".join(f"{key}={value!r}" for key, value in hypers.items())
     label = f"{cls.__name__}({shown})" if shown else cls.__name__
     make = partial(of_class, cls, hypers)

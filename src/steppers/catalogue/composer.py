@@ -8,10 +8,9 @@ from ..rules import (
     average_square,
     decay_by_schedule,
     descend,
-    heavy_ball,
     largest_square,
 )
-from ..rules import nesterov as look_ahead
+from .speed import speed
 
 
 def before_step(p):
@@ -47,12 +46,10 @@ class DecoupledSGDW(Optimizer):
 
     def steps(momentum=0.0, dampening=0.0, nesterov=False, metrics=False):
         """No momentum, no buffer. The first buffer is the gradient, undampened."""
-        if nesterov and (not momentum or dampening):
-            raise ValueError("DecoupledSGDW: nesterov=True needs momentum > 0 and dampening = 0")
-        buffer = (heavy_ball, norm_of_buffer) if metrics else (heavy_ball,)
-        speed = (*buffer, look_ahead) if nesterov else buffer
-        rules = (*(speed if momentum else ()), decay_by_schedule, descend)
-        return (before_step, *rules, norms_of_step) if metrics else rules
+        moving = speed("DecoupledSGDW", momentum, nesterov, dampening)
+        rules = (*moving, decay_by_schedule, descend)
+        buffer = (norm_of_buffer,) if moving else ()
+        return (before_step, *rules, *buffer, norms_of_step) if metrics else rules
 
     defaults = dict(
         lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, metrics=False

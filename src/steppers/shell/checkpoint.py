@@ -177,6 +177,9 @@ def _group(
     """The saved values of a group; what the checkpoint lacks comes from the present one."""
     present = {k: v for k, v in group.items() if k != "params"}
     kept = {k: present[k] for k in (*PRESENT, "param_names") if k in present}
+    if "initial_lr" in fields and "lr" in source:  # saved without a scheduler: lr is what it was
+        lr = source["lr"]
+        present["initial_lr"] = lr.clone() if isinstance(lr, Tensor) else lr
     found = {**present, **source, **kept, "params": numbers}
     return {k: tuple(v) if isinstance(v, list) and k in fields else v for k, v in found.items()}
 

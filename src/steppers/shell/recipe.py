@@ -364,7 +364,7 @@ class Recipe:
         where, kept = self.places(key), self.kept(key)
         stated = names.places(self.ranges, self.defaults)
         also = {n: place for n, place in stated.items() if n not in where
-                and isinstance(self.defaults.get(place[0]), int | float)}  # fmt: skip
+                and _is_number(self.defaults.get(place[0]))}  # fmt: skip
         ranges = {n: text for n, text in self.ranges.items() if n not in kept}
         names.check(owner, group, {**where, **also}, ranges, mixed)
 
@@ -380,6 +380,10 @@ def _is_open(gate: Any) -> bool:
         return bool(gate)
     except RuntimeError:
         return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> float:

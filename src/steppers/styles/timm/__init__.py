@@ -5,8 +5,6 @@ the library's own form.
 """
 
 from .factory import (
-    OptimInfo,
-    OptimizerRegistry,
     create_optimizer,
     create_optimizer_v2,
     default_registry,
@@ -20,6 +18,7 @@ from .factory import (
 from .layer_decay import param_groups_layer_decay, update_groups
 from .lookahead import Lookahead
 from .optimizers import SGDW, Lamb, Lars
+from .registry import OptimInfo, OptimizerRegistry
 from .weight_decay import param_groups_weight_decay
 
 __all__ = [

@@ -1,149 +1,17 @@
-"""Optimizers by timm's names: what there is, what each takes, and `create_optimizer_v2`."""
+"""Optimizers by timm's names, and the functions that make them."""
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from ... import catalogue
 from ...optimizer import Optimizer
-from .layer_decay import param_groups_layer_decay
-from .lookahead import Lookahead
 from .optimizers import SGDW, Lamb, Lars
-from .weight_decay import param_groups_weight_decay
-
-PREFIX = "lookahead_"
-
-
-@dataclass(frozen=True)
-class OptimInfo:
-    """A name, the class that it stands for, and the arguments that go with the name."""
-
-    name: str
-    opt_class: Callable[..., torch.optim.Optimizer]
-    description: str = ""
-    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def takes(self, argument: str) -> bool:
-        """True if the class has that argument."""
-        return argument in inspect.signature(self.opt_class).parameters
-
-    @property
-    def has_eps(self) -> bool:
-        """True if the class takes eps."""
-        return self.takes("eps")
-
-    @property
-    def has_betas(self) -> bool:
-        """True if the class takes betas."""
-        return self.takes("betas")
-
-    @property
-    def has_momentum(self) -> bool:
-        """True if the class takes momentum."""
-        return self.takes("momentum")
-
-
-class OptimizerRegistry:
-    """Optimizers by name; `default_registry` holds those below.
-
-    Unknown names raise ValueError with the nearest.
-    """
-
-    def __init__(self) -> None:
-        self._infos: dict[str, OptimInfo] = {}
-
-    def register(self, info: OptimInfo) -> None:
-        """Add an optimizer; its name must be free, and may not begin with 'lookahead_'."""
-        name = info.name.lower()
-        if name in self._infos:
-            raise ValueError(f"an optimizer called {name!r} is registered already")
-        if not name or name.startswith(PREFIX):
-            raise ValueError(f"an optimizer's name has letters and no prefix, got {info.name!r}")
-        self._infos[name] = info
-
-    def register_alias(self, alias: str, target: str) -> None:
-        """Add another name for a registered optimizer."""
-        info = self.get_optimizer_info(target)
-        self.register(OptimInfo(alias, info.opt_class, info.description, info.defaults))
-
-    def list_optimizers(
-        self,
-        filter: str | Sequence[str] = "",
-        exclude_filters: Sequence[str] | None = None,
-        with_description: bool = False,
-    ) -> list[Any]:
-        """Names that match one pattern of `filter` and none of the others; pairs if described."""
-        wanted = [filter] if isinstance(filter, str) else list(filter)
-        wanted = [pattern for pattern in wanted if pattern] or ["*"]
-        names = [
-            name
-            for name in sorted(self._infos)
-            if _like(name, wanted) and not _like(name, exclude_filters or ())
-        ]
-        return [(n, self._infos[n].description) for n in names] if with_description else names
-
-    def get_optimizer_info(self, name: str) -> OptimInfo:
-        """What is known of a name."""
-        if name.lower() not in self._infos:
-            near = difflib.get_close_matches(name.lower(), self._infos, 1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f" (there are {', '.join(self._infos)})"
-            )
-            raise ValueError(f"no optimizer is called {name!r}{hint}")
-        return self._infos[name.lower()]
-
-    def get_optimizer_class(
-        self, name: str, bind_defaults: bool = True
-    ) -> Callable[..., torch.optim.Optimizer]:
-        """The class of a name, with the name's own arguments bound where there are some."""
-        info = self.get_optimizer_info(name)
-        bound = bind_defaults and info.defaults
-        return partial(info.opt_class, **info.defaults) if bound else info.opt_class
-
-    def create_optimizer(
-        self,
-        model_or_params: Any,
-        opt: str = "sgd",
-        *,
-        lr: float | None = None,
-        weight_decay: float = 0.0,
-        momentum: float | None = 0.9,
-        **kwargs: Any,
-    ) -> torch.optim.Optimizer:
-        """The optimizer of a name on parameters or groups: see `create_optimizer_v2`."""
-        wrapped, _, inner = opt.lower().rpartition("_")
-        if wrapped and wrapped != PREFIX[:-1]:
-            raise ValueError(f"the one prefix of a name is {PREFIX!r}, got {opt!r}")
-        info = self.get_optimizer_info(inner)
-        given: dict[str, Any] = {"weight_decay": weight_decay, **kwargs}
-        given |= {} if lr is None else {"lr": lr}
-        given |= {} if momentum is None else {"momentum": momentum}
-        optional = ("momentum", "eps", "betas", "weight_decay")
-        given = {n: v for n, v in given.items() if n not in optional or info.takes(n)}
-        given = {n: v for n, v in given.items() if v is not None or n not in optional}
-        made = info.opt_class(model_or_params, **{**info.defaults, **given})
-        return Lookahead(made) if wrapped else made
-
-
-def _like(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-
-
-def _registry() -> OptimizerRegistry:
-    registry = OptimizerRegistry()
-    for name, cls, description, defaults in ROWS:
-        registry.register(OptimInfo(name, cls, description, defaults))
-    return registry
-
+from .registry import OptimInfo, OptimizerRegistry
 
 NESTEROV = {"nesterov": True}
 # fmt: off
@@ -154,6 +22,9 @@ ROWS: tuple[tuple[str, type[Optimizer], str, dict[str, Any]], ...] = (
     ("momentumw", SGDW, "SGD with momentum and decoupled decay", {"nesterov": False}),
     ("csgdw",    SGDW, "cautious SGD with Nesterov momentum and decoupled decay",
      {**NESTEROV, "caution": True}),
+    ("sgdc",     SGDW, "sgdw with corrected decay", {**NESTEROV, "corrected_weight_decay": True}),
+    ("csgdc",    SGDW, "csgdw with corrected decay",
+     {**NESTEROV, "caution": True, "corrected_weight_decay": True}),
     ("adam",     catalogue.Adam, "Adam, L2", {}),
     ("adamw",    catalogue.AdamW, "Adam with decoupled decay", {}),
     ("nadam",    catalogue.NAdam, "Adam with Nesterov momentum, L2", {}),
@@ -171,6 +42,14 @@ ROWS: tuple[tuple[str, type[Optimizer], str, dict[str, Any]], ...] = (
     ("rmsprop",  catalogue.RMSprop, "the gradient over its recent size", {"alpha": 0.9}),
     ("lamb",     Lamb, "Adam's direction at each tensor's size", {}),
     ("lambc",    Lamb, "the same with ratios of at most 1", {"trust_clip": True}),
+    ("lambw",    Lamb, "LAMB with decoupled decay", {"decoupled_decay": True}),
+    ("lambcw",   Lamb, "lambc with decoupled decay",
+     {"trust_clip": True, "decoupled_decay": True}),
+    ("lambcd",   Lamb, "LAMB with corrected decoupled decay",
+     {"decoupled_decay": True, "corrected_weight_decay": True}),
+    ("clamb",    Lamb, "cautious LAMB", {"caution": True}),
+    ("clambw",   Lamb, "cautious LAMB with decoupled decay",
+     {"caution": True, "decoupled_decay": True}),
     ("lars",     Lars, "each tensor's rate by its norms, before momentum", {}),
     ("larc",     Lars, "the same with rates of at most lr", {"trust_clip": True}),
     ("nlars",    Lars, "LARS with Nesterov momentum", NESTEROV),
@@ -178,8 +57,20 @@ ROWS: tuple[tuple[str, type[Optimizer], str, dict[str, Any]], ...] = (
     ("lion",     catalogue.Lion, "the sign of a momentum", {}),
 )
 # fmt: on
-default_registry = _registry()
-"""The names below, and what a program registers itself."""
+ALIASES = {"nesterov": "sgd", "nesterovw": "sgdw"}
+
+
+def _filled() -> OptimizerRegistry:
+    registry = OptimizerRegistry()
+    for name, cls, description, defaults in ROWS:
+        registry.register(OptimInfo(name, cls, description, defaults=defaults))
+    for alias, target in ALIASES.items():
+        registry.register_alias(alias, target)
+    return registry
+
+
+default_registry = _filled()
+"""The names above, and what a program registers itself."""
 list_optimizers = default_registry.list_optimizers
 get_optimizer_info = default_registry.get_optimizer_info
 get_optimizer_class = default_registry.get_optimizer_class
@@ -191,7 +82,7 @@ def create_optimizer_v2(
     model_or_params: Any,
     opt: str = "sgd",
     lr: float | None = None,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = 0.0,
     momentum: float | None = 0.9,
     foreach: bool | None = None,
     filter_bias_and_bn: bool = True,
@@ -199,14 +90,20 @@ def create_optimizer_v2(
     layer_decay_min_scale: float = 0.0,
     layer_decay_no_opt_scale: float | None = None,
     param_group_fn: Callable[[nn.Module], Any] | None = None,
+    *,
+    fallback_list: Iterable[str] = (),
+    fallback_no_weight_decay: bool = False,
     **kwargs: Any,
 ) -> torch.optim.Optimizer:
     """The optimizer of one of timm's names on a model's groups, or on parameters as they come.
 
     A model is split by `param_group_fn`, else by `layer_decay`, else with `filter_bias_and_bn` and
-    a decay by what decays; `model.no_weight_decay()` is spared. 'lookahead_' before a name wraps.
-    'sgd' is Nesterov's form, 'momentum' the plain one. lr None is the class's own; momentum, eps,
-    betas and weight_decay that the class does not take are dropped, and None is not passed on.
+    a decay by what decays; `model.no_weight_decay()` is spared, and where the split has given the
+    decay to groups, the optimizer's own is 0. 'lookahead_' before a name wraps. 'sgd' is Nesterov's
+    form, 'momentum' the plain one. lr None is the class's own, weight_decay None is 0. Dropped are
+    momentum, eps and betas that are None or that the class does not take, and a weight_decay of 0
+    that it does not take. Parameters and groups are taken as they come: options of the split do
+    nothing for them.
 
     Raises ValueError for an unknown name, and what the class raises.
 
@@ -215,42 +112,13 @@ def create_optimizer_v2(
     >>> [group["weight_decay"] for group in optimizer.param_groups]
     [0.0, 0.05]
     """
-    if not isinstance(model_or_params, nn.Module):
-        params = model_or_params
-    else:
-        params, weight_decay = _groups_of(
-            model_or_params, weight_decay, filter_bias_and_bn, layer_decay,
-            layer_decay_min_scale, layer_decay_no_opt_scale, param_group_fn,
-        )  # fmt: skip
-    more = {} if foreach is None else {"foreach": foreach}
     return default_registry.create_optimizer(
-        params, opt, lr=lr, weight_decay=weight_decay, momentum=momentum, **more, **kwargs
-    )
-
-
-def _groups_of(
-    model: nn.Module,
-    weight_decay: float,
-    filtered: bool,
-    layer_decay: float | None,
-    min_scale: float,
-    no_opt_scale: float | None,
-    group_fn: Callable[[nn.Module], Any] | None,
-) -> tuple[Any, float]:
-    """The parameters of a model, and the decay that is left to the optimizer itself."""
-    said = getattr(model, "no_weight_decay", None)
-    spared = cast("Iterable[str]", said()) if callable(said) else ()
-    if group_fn is not None:
-        return group_fn(model), weight_decay
-    if layer_decay is not None:
-        groups = param_groups_layer_decay(
-            model, weight_decay, no_weight_decay_list=spared, layer_decay=layer_decay,
-            weight_decay_exclude_1d=filtered, min_scale=min_scale, no_opt_scale=no_opt_scale,
-        )  # fmt: skip
-        return groups, 0.0
-    if filtered and weight_decay:
-        return param_groups_weight_decay(model, weight_decay, no_weight_decay_list=spared), 0.0
-    return model.parameters(), weight_decay
+        model_or_params, opt, lr=lr, weight_decay=weight_decay, momentum=momentum, foreach=foreach,
+        weight_decay_exclude_1d=filter_bias_and_bn, fallback_list=fallback_list,
+        fallback_no_weight_decay=fallback_no_weight_decay, layer_decay=layer_decay,
+        layer_decay_min_scale=layer_decay_min_scale,
+        layer_decay_no_opt_scale=layer_decay_no_opt_scale, param_group_fn=param_group_fn, **kwargs,
+    )  # fmt: skip
 
 
 def optimizer_kwargs(cfg: Any) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...optimizer import Optimizer
 
 SLOW = "lookahead_slow_buff"
 
@@ -18,7 +20,7 @@ class Lookahead(torch.optim.Optimizer):
     moves nothing; the rule `lookahead` copies them before the first step. Groups are those of the
     optimizer inside, with `lookahead_alpha`, `lookahead_k` and `lookahead_step` of their own.
     Parameters without a gradient are left alone. Raises ValueError for alpha outside [0, 1] and k
-    below 1.
+    below 1 or not whole, TypeError for what is no optimizer.
 
     >>> w = torch.ones(1, requires_grad=True)
     >>> optimizer = Lookahead(torch.optim.SGD([w], lr=0.1), alpha=0.5, k=1)
@@ -31,10 +33,15 @@ class Lookahead(torch.optim.Optimizer):
     def __init__(
         self, base_optimizer: torch.optim.Optimizer, alpha: float = 0.5, k: int = 6
     ) -> None:
+        if not isinstance(base_optimizer, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+            got = type(base_optimizer).__name__
+            raise TypeError(f"Lookahead goes around an optimizer, got {got}; make that one first")
+        if isinstance(base_optimizer, Lookahead):
+            raise TypeError("Lookahead goes around no other: they would share a group's count")
         if not 0 <= alpha <= 1:
             raise ValueError(f"Lookahead: alpha must be in [0, 1], got {alpha!r}")
-        if not k >= 1:
-            raise ValueError(f"Lookahead: k must be >= 1, got {k!r}")
+        if not (k >= 1 and k == int(k)):
+            raise ValueError(f"Lookahead: k must be >= 1 and whole, got {k!r}")
         self._base = base_optimizer
         self._own = dict(lookahead_alpha=alpha, lookahead_k=k, lookahead_step=0)
         super().__init__(base_optimizer.param_groups, dict(base_optimizer.defaults))
@@ -78,24 +85,46 @@ class Lookahead(torch.optim.Optimizer):
             p.copy_(slow)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the optimizer inside, with the slow weights under "lookahead"."""
-        params = [p for group in self.param_groups for p in group["params"]]
-        slow = {i: self.state[p][SLOW] for i, p in enumerate(params) if p in self.state}
-        return {**self._base.state_dict(), "lookahead": slow}
+        """The state of the optimizer inside, with each parameter's slow weights in its state."""
+        inside = self._base.state_dict()
+        state = dict(inside["state"])
+        for i, p in self._numbered(inside):
+            if p in self.state:
+                state[i] = {**state.get(i, {}), SLOW: self.state[p][SLOW]}
+        return {**inside, "state": state}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` gave; the slow weights are copied."""
-        inside = {name: value for name, value in state_dict.items() if name != "lookahead"}
-        self._base.load_state_dict(inside)
+        """Load what `state_dict` gave, or the optimizer inside did; slow weights are copied.
+
+        Raises as the optimizer inside does, and then nothing has changed.
+        """
+        if not (isinstance(state_dict, dict) and isinstance(state_dict.get("state"), dict)):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+            got = type(state_dict).__name__
+            raise ValueError(f"Lookahead: a state dict holds 'state' and 'param_groups', got {got}")
+        states = {i: dict(each or {}) for i, each in state_dict["state"].items()}
+        slow = {i: each.pop(SLOW) for i, each in states.items() if SLOW in each}
+        inside = {i: each for i, each in states.items() if each or i not in slow}
+        self._base.load_state_dict({**state_dict, "state": inside})
         self.param_groups = self._base.param_groups
         for group in self.param_groups:
             for name, value in self._own.items():
                 group.setdefault(name, value)
-        params = [p for group in self.param_groups for p in group["params"]]
         self.state.clear()
-        for i, slow in state_dict.get("lookahead", {}).items():
-            self.state[params[i]][SLOW] = slow.detach().to(params[i], copy=True)
+        for i, p in self._numbered(state_dict):
+            if i in slow:
+                self.state[p][SLOW] = slow[i].detach().to(p, copy=True)
+
+    def _numbered(self, saved: Mapping[str, Any]) -> Iterator[tuple[int, Tensor]]:
+        """The numbers that a state dict has for the parameters: by name where ours goes by it."""
+        theirs, ours = saved["param_groups"], self.param_groups
+        numbers = [i for group in theirs for i in group["params"]]
+        params = [p for group in ours for p in group["params"]]
+        if isinstance(self._base, Optimizer) and all("param_names" in g for g in (*theirs, *ours)):
+            names = [name for group in theirs for name in group["param_names"]]
+            by_name = dict(zip(names, numbers, strict=True))
+            numbers = [by_name[name] for group in ours for name in group["param_names"]]
+        return zip(numbers, params, strict=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_base": self._base, "_own": self._own}

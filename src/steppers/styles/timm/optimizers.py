@@ -6,29 +6,33 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
-from ...ops import global_norm, maximum, minimum, norm, sqrt, where, zeros
+from ...catalogue.speed import speed
+from ...ops import global_norm, maximum, norm, sqrt, where, zeros
 from ...optimizer import Optimizer
 from ...rules import (
     adam,
     average_grad,
     average_square,
+    cap_at_lr,
+    cap_at_one,
     cautious,
     decay,
     decay_corrected,
     decayed_direction,
     descend,
-    heavy_ball,
+    lars_ratio,
+    scaled_direction,
+    scaled_gradient,
 )
-from ...rules import nesterov as look_ahead
 
 
 class SGDW(Optimizer):
-    """SGD with decoupled decay: by lr, or with `corrected_weight_decay` by lr**2 / initial_lr.
+    """SGD with decoupled decay: by lr, or with `corrected_weight_decay` by lr**2 / max_lr.
 
-    `caution` keeps the elements of the direction that agree with the gradient in sign.
+    max_lr is the group's, where it states one (torch's OneCycleLR does), else the lr it began at.
+    `caution` keeps the elements of momentum's direction that agree with the gradient in sign.
     """
 
     def steps(
@@ -36,12 +40,9 @@ class SGDW(Optimizer):
         corrected_weight_decay=False,
     ):  # fmt: skip
         """No momentum, no buffer. Nesterov's form needs momentum without dampening."""
-        if nesterov and (not momentum or dampening):
-            raise ValueError("SGDW: nesterov=True needs momentum > 0 and dampening = 0")
-        speed = (heavy_ball, look_ahead) if nesterov else (heavy_ball,)
         return (
-            *(speed if momentum else ()),
-            *((cautious,) if caution else ()),
+            *speed("SGDW", momentum, nesterov, dampening),
+            *((cautious,) if caution and momentum else ()),
             decay_corrected if corrected_weight_decay else decay,
             descend,
         )
@@ -65,25 +66,30 @@ def sum_grad(g, exp_avg=zeros, *, beta1=0.9):
     return dict(exp_avg=beta1 * exp_avg + g)
 
 
+def count_in_group(*, group_step=0.0):
+    """The steps of the group: its parameters share a count, those without a gradient as well."""
+    return dict(group_step=group_step + 1, taken=group_step + 1)
+
+
+def adam_of_group(exp_avg, second, taken, *, beta1=0.9, beta2=0.999, eps=1e-6):
+    """Adam's direction, debiased by the group's count."""
+    return adam(exp_avg, second, t=taken, beta1=beta1, beta2=beta2, eps=eps)
+
+
 def adam_biased(exp_avg, second, *, eps=1e-6):
     """Adam's direction, not debiased: `bias_correction=False`."""
     return dict(u=exp_avg / (sqrt(second) + eps))
 
 
-def trust_if_decayed(p, u, *, weight_decay=0.0, trust_cap=inf):
-    """Scale u to the norm of p, at most trust_cap times; parameters without decay keep theirs."""
-    return dict(u=where(weight_decay > 0, ratio_of(p, u, trust_cap), 1.0) * u)
-
-
-def trust_always(p, u, *, trust_cap=inf):
-    """Scale u to the norm of p, at most trust_cap times: `always_adapt`."""
-    return dict(u=ratio_of(p, u, trust_cap) * u)
-
-
-def ratio_of(p, u, cap):
-    """The norm of p over that of u, at most `cap`; 1 where a norm is 0."""
+def lamb_ratio(p, u):
+    """The norm of p over that of u; 1 where a norm is 0."""
     p_norm, u_norm = norm(p), norm(u)
-    return minimum(where((p_norm > 0) & (u_norm > 0), p_norm / u_norm, 1.0), cap)
+    return dict(ratio=where((p_norm > 0) & (u_norm > 0), p_norm / u_norm, 1.0))
+
+
+def scaled_if_decayed(u, ratio, *, weight_decay=0.0):
+    """The direction times the ratio; what does not decay keeps its own."""
+    return dict(u=where(weight_decay > 0, ratio, 1.0) * u)
 
 
 class Lamb(Optimizer):
@@ -91,31 +97,35 @@ class Lamb(Optimizer):
 
     Beside `steppers.LAMB`: a common clip of the gradients to `max_grad_norm` (None or 0: none), no
     ratio where nothing decays unless `always_adapt`, `trust_clip=True` for ratios of at most 1,
-    `decoupled_decay` for decay by lr outside the ratio.
+    `decoupled_decay` for decay by lr outside the ratio, or with `corrected_weight_decay` by
+    lr**2 / max_lr as SGDW. Steps are counted by group, in its key `group_step`.
     """
 
     def steps(
-        bias_correction=True, grad_averaging=True, max_grad_norm=1.0,
-        always_adapt=False, caution=False, decoupled_decay=False,
+        bias_correction=True, grad_averaging=True, max_grad_norm=1.0, trust_clip=False,
+        always_adapt=False, caution=False, decoupled_decay=False, corrected_weight_decay=False,
     ):  # fmt: skip
         """Each option is another rule."""
+        apart = decay_corrected if corrected_weight_decay else decay
         return (
             *((clip_to_norm,) if max_grad_norm else ()),
-            *((decay,) if decoupled_decay else ()),
+            *((apart,) if decoupled_decay else ()),
             average_grad if grad_averaging else sum_grad,
             average_square,
-            adam if bias_correction else adam_biased,
+            *((count_in_group, adam_of_group) if bias_correction else (adam_biased,)),
             *((cautious,) if caution else ()),
             *(() if decoupled_decay else (decayed_direction,)),
-            trust_always if always_adapt else trust_if_decayed,
+            lamb_ratio,
+            *((cap_at_one,) if trust_clip else ()),
+            scaled_direction if always_adapt else scaled_if_decayed,
             descend,
         )
 
-    ranges = dict(max_grad_norm=">= 0", trust_cap="> 0")
+    ranges = dict(max_grad_norm=">= 0")
     defaults = dict(
         lr=1e-3, bias_correction=True, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01,
-        grad_averaging=True, max_grad_norm=1.0, trust_cap=inf, always_adapt=False, caution=False,
-        decoupled_decay=False,
+        grad_averaging=True, max_grad_norm=1.0, trust_clip=False, always_adapt=False,
+        caution=False, decoupled_decay=False, corrected_weight_decay=False,
     )  # fmt: skip
 
     def __init__(
@@ -123,33 +133,58 @@ class Lamb(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6, weight_decay: float = 0.01,
         grad_averaging: bool = True, max_grad_norm: float | None = 1.0, trust_clip: bool = False,
         always_adapt: bool = False, caution: bool = False, decoupled_decay: bool = False,
-        **more: Any,
+        corrected_weight_decay: bool = False, **more: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             params, lr, bias_correction, betas, eps, weight_decay, grad_averaging,
-            max_grad_norm or 0.0, 1.0 if trust_clip else inf, always_adapt, caution,
-            decoupled_decay, **more,
+            0.0 if max_grad_norm is None else max_grad_norm, trust_clip, always_adapt, caution,
+            decoupled_decay, corrected_weight_decay, **more,
         )  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load torch's format; timm's own has the count of a group in its key `step`."""
+        counted = _counted(state_dict)
+        super().load_state_dict({**state_dict, **counted} if counted else state_dict)
+
+    def _run(self, which: str, counting: bool, within: Any = None) -> None:
+        """Count also where a kept scalar does not: at lr 0, undebiased, without any gradient."""
+        before = [group.setdefault("group_step", 0.0) for group in self.param_groups]
+        super()._run(which, counting, within)
+        for group, old in zip(self.param_groups, before, strict=True):
+            if counting and group["group_step"] == old and not group["skip_nonfinite"]:
+                group["group_step"] = old + 1
+
+
+def _counted(saved: Any) -> dict[str, Any]:
+    """Saved groups with their counts: timm's, else that of the parameter that took most steps.
+
+    Nothing for what has not the form of a state dict: the optimizer refuses it.
+    """
+    try:
+        return {
+            "param_groups": [_with_count(group, saved["state"]) for group in saved["param_groups"]]
+        }
+    except (AttributeError, KeyError, TypeError):
+        return {}
+
+
+def _with_count(group: dict[str, Any], states: dict[Any, Any]) -> dict[str, Any]:
+    taken = [(states.get(i) or {}).get("step", 0) for i in group["params"]]
+    count = group.get("step", max(map(float, taken), default=0.0))
+    return {"group_step": float(count), **{n: v for n, v in group.items() if n != "step"}}
 
 
 # --- LARS --------------------------------------------------------------------------------------
 
 
-def lars_gradient(
-    p, g, *, lr, weight_decay=0.0, trust_coeff=1e-3, eps=1e-8,
-    always_adapt=0.0, rate_cap=inf,
-):  # fmt: skip
-    """The gradient with its decay, scaled by trust_coeff times the norms' ratio (You et al. 2017).
+def own_ratio(p, g, *, weight_decay=0.0, trust_coeff=1e-3, eps=1e-8):
+    """`lars_ratio`, with timm's name for its coefficient."""
+    return lars_ratio(p, g, weight_decay=weight_decay, trust_coefficient=trust_coeff, eps=eps)
 
-    1708.03888. By 1 where a norm is 0, and without decay unless always_adapt. A finite `rate_cap`
-    keeps lr times the ratio at or below it (LARC).
-    """
-    p_norm, g_norm = norm(p), norm(g)
-    ratio = trust_coeff * p_norm / (g_norm + p_norm * weight_decay + eps)
-    ratio = where((p_norm > 0) & (g_norm > 0), ratio, 1.0)
-    ratio = where(rate_cap < inf, minimum(ratio / lr, rate_cap), ratio)
-    adapts = where(weight_decay > 0, 1.0, always_adapt)
-    return dict(g=(g + weight_decay * p) * where(adapts > 0, ratio, 1.0))
+
+def scaled_where_decayed(p, g, ratio, *, weight_decay=0.0):
+    """`scaled_gradient`; what does not decay keeps its gradient."""
+    return scaled_gradient(p, g, where(weight_decay > 0, ratio, 1.0), weight_decay=weight_decay)
 
 
 class Lars(Optimizer):
@@ -159,17 +194,21 @@ class Lars(Optimizer):
     gradients unless `always_adapt`.
     """
 
-    def steps(momentum=0.0, dampening=0.0, nesterov=False):
+    def steps(
+        momentum=0.0, dampening=0.0, nesterov=False, trust_clip=False, always_adapt=False
+    ):  # fmt: skip
         """No momentum, no buffer. Nesterov's form needs momentum without dampening."""
-        if nesterov and (not momentum or dampening):
-            raise ValueError("Lars: nesterov=True needs momentum > 0 and dampening = 0")
-        speed = (heavy_ball, look_ahead) if nesterov else (heavy_ball,)
-        return (lars_gradient, *(speed if momentum else ()), descend)
+        return (
+            own_ratio,
+            *((cap_at_lr,) if trust_clip else ()),
+            scaled_gradient if always_adapt else scaled_where_decayed,
+            *speed("Lars", momentum, nesterov, dampening),
+            descend,
+        )
 
-    ranges = dict(trust_coeff="> 0", rate_cap="> 0")
     defaults = dict(
         lr=1.0, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, trust_coeff=1e-3,
-        eps=1e-8, rate_cap=inf, always_adapt=0.0,
+        eps=1e-8, trust_clip=False, always_adapt=False,
     )  # fmt: skip
 
     def __init__(
@@ -178,6 +217,6 @@ class Lars(Optimizer):
         eps: float = 1e-8, trust_clip: bool = False, always_adapt: bool = False, **more: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            params, lr, momentum, dampening, weight_decay, nesterov, trust_coeff, eps,
-            1.0 if trust_clip else inf, float(always_adapt), **more,
+            params, lr, momentum, dampening, weight_decay, nesterov, trust_coeff, eps, trust_clip,
+            always_adapt, **more,
         )  # fmt: skip

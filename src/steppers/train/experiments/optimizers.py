@@ -48,7 +48,7 @@ def read_spec(text: str) -> tuple[Found, dict[str, object]]:
     name, hypers = parse_spec(text)
     found = find(name)
     check_hypers(found.name, hypers, found.defaults)
-    return found, hypers
+    return found, {**(registry.preset(name) if found.ours else {}), **hypers}
 
 
 def arguments(cls: type[torch.optim.Optimizer]) -> dict[str, object]:
