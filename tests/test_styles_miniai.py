@@ -232,6 +232,22 @@ def test_a_users_step_over_params_runs():
     assert near(values(params), [0.9, 1.9, 2.9]) and opt.i == 1
 
 
+def test_a_users_step_over_params_keeps_state_on_them():
+    class Whole(OwnMomentum):
+        def step(self):
+            with torch.no_grad():
+                for p in self.params:
+                    self.reg_step(p)
+                    self.opt_step(p)
+            self.i += 1
+
+    params = weights()
+    Whole(params, lr=0.1).step()
+    Whole(params, lr=0.1).step()
+    assert near(values(params), (1 - 0.1 * (0.01 + 0.019)) * COUNT)
+    assert near(params[2].grad_avg, [0.038])
+
+
 # --- state --------------------------------------------------------------------------------------
 
 
@@ -259,6 +275,40 @@ def test_what_the_parameter_had_before_stays_there():
     p.mine = 100  # not the optimizer's
     opt.step()
     assert opt.state[p] == {"mine": 7} and p.mine == 100
+
+
+@pytest.mark.parametrize("on_parameter", [False, True])
+def test_a_step_may_keep_its_state_as_torchs_do(on_parameter):
+    class Torchs(SGD):
+        def opt_step(self, p):
+            state = self.state[p]
+            state["grad_avg"] = state.get("grad_avg", 0) * 0.9 + p.grad * 0.1
+            p.steps = getattr(p, "steps", 0) + 1
+            p -= self.lr * state["grad_avg"]
+
+    params = weights()
+    opt = Torchs(params, lr=0.1, on_parameter=on_parameter)
+    opt.step()
+    opt.step()
+    assert near(values(params), (1 - 0.1 * (0.01 + 0.019)) * COUNT)
+    kept = {"grad_avg"} if on_parameter else {"grad_avg", "steps"}
+    assert opt.state[params[2]].keys() == kept and hasattr(params[2], "steps") == on_parameter
+
+
+def test_a_step_may_drop_what_it_kept():
+    class Once(SGD):
+        def opt_step(self, p):
+            if hasattr(p, "seen"):
+                del p.seen
+            else:
+                p.seen = True
+
+    (p,) = weights([1.0])
+    opt = Once([p], lr=0.1)
+    opt.step()
+    assert opt.state[p] == {"seen": True}
+    opt.step()
+    assert opt.state[p] == {}
 
 
 def test_state_on_the_parameter_outlives_the_optimizer():
@@ -327,6 +377,19 @@ def test_attributes_are_those_of_the_parameters_group():
     assert [g["lr"] for g in opt.param_groups] == [0.5, 0.5]
     opt.hypers[1]["mom"] = 0.5
     assert [g["mom"] for g in opt.param_groups] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_groups_own_values_win_over_what_a_subclass_sets(both):
+    params = weights(range(1, 3))
+    own = [{"params": params[:1], "mom": 0.0}, {"params": params[1:]}]
+    if both:
+        own[1]["mom"] = 0.5
+    opt = OwnMomentum(own, lr=0.1)
+    opt.step()
+    assert near(values(params), [1 - 0.01, 2 - 0.1 * (0.5 if both else 0.1) * 0.2])
+    opt.mom = 0.3
+    assert [g["mom"] for g in opt.param_groups] == [0.3, 0.3]
 
 
 def test_betas_are_torchs_in_the_groups_and_attributes_here():

@@ -81,6 +81,8 @@ def test_batch_and_epoch_schedulers_step_in_training():
     assert recorder.recs["lr"] == [0.1] * 5 + [0.05] * 5 + [0.025] * 5
     with pytest.raises(TypeError, match="wants a function from the optimizer"):
         BaseSchedCB(3)
+    with pytest.raises(TypeError, match=r"BatchSchedCB: sched must return a scheduler.* got None"):
+        make(BatchSchedCB(lambda opt: None)).fit(1)
 
 
 def test_one_cycle_also_cycles_the_first_beta():
@@ -161,6 +163,8 @@ def test_the_mean_loss_is_weighted_by_sizes():
     assert [row["loss"] for row in rows] == ["0.750", "0.750"]
     with pytest.raises(TypeError, match="must have reset, update and compute"):
         MetricsCB(Accuracy)
+    with pytest.raises(ValueError, match="loss is a column of its own"):
+        MetricsCB(loss=accuracy)
 
 
 def test_progress_shows_the_metrics_as_a_table(capsys):
@@ -203,6 +207,8 @@ def test_batch_transforms(train, valid, seen):
     assert len(count) == seen and isinstance(learn.cbs[1], DeviceCB)  # it comes first
     with pytest.raises(TypeError, match="wants a function of a batch"):
         BatchTransformCB(3)
+    with pytest.raises(TypeError, match="tfm must return the batch, got None"):
+        make(BatchTransformCB(lambda batch: None)).fit(1)
 
 
 def test_single_batch():
@@ -309,12 +315,51 @@ def test_lr_find_stops_at_nan():
         LRFinderCB(gamma=1.0)
 
 
+def test_lr_find_stops_at_a_first_loss_that_is_not_finite():
+    class Infinite(Callback):
+        def after_loss(self, learn):
+            learn.loss = learn.loss + math.inf
+
+    finder = LRFinderCB()
+    make(Infinite(), finder).fit(9, lr=1e-9)
+    assert finder.losses == [math.inf]
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_the_picture_of_rates_is_shown_when_the_fit_is_over(error):
+    pytest.importorskip("matplotlib")
+
+    class Stop(Callback):
+        def after_step(self, learn):
+            if error and learn.iter == 3:
+                raise error
+
+    shown = []
+    finder = LRFinderCB(display=shown.append)
+    learn = make(Stop(), finder)
+    if error is None:
+        learn.fit(1, lr=1e-9)
+    else:
+        with pytest.raises(error):
+            learn.fit(1, lr=1e-9)
+    (figure,) = shown
+    assert list(figure.axes[0].lines[0].get_xdata()) == finder.lrs != []
+
+
+def test_no_picture_is_shown_before_a_batch():
+    class Stop(Callback):
+        def before_epoch(self, learn):
+            raise CancelFitException
+
+    make(Stop(), LRFinderCB(display=lambda figure: pytest.fail("shown"))).fit(1)
+
+
 def test_pictures_of_rates():
     pytest.importorskip("matplotlib")
     found = make(dls=data(60)).lr_find(start_lr=1e-3)
     axes = found.plot().axes[0]
     assert axes.get_xscale() == "log" and len(axes.lines[0].get_xdata()) == len(found.lrs)
-    assert found._repr_png_().startswith(b"\x89PNG")
+    assert repr(found).startswith(f"LRFinderCB({len(found.lrs)} rates, 0.001 to ")
     recorder = RecorderCB(lr=lambda cb: cb.pg["lr"], loss=lambda cb: cb.learn.loss)
     make(recorder).fit(2)
     assert [axes.get_ylabel() for axes in recorder.plot().axes] == ["lr", "loss"]
@@ -349,6 +394,26 @@ def test_hooks_note_what_layers_put_out():
         pass
 
 
+def test_statistics_of_known_outputs():
+    """Deviations are torch's, over n - 1; what is above 10 is in no bin, so in no share either."""
+    values = torch.tensor([0.1, -0.2, 0.3, -9.9, 10.0, 25.0])
+    hook, layer = SimpleNamespace(), nn.Identity()
+    with Hook(layer, lambda _, *args: append_stats(hook, *args)):
+        layer(values)
+        layer((torch.tensor([3]), values.half()))  # the first of floating-point numbers
+        layer(torch.tensor([3]))
+        layer(torch.tensor(0.5))
+    means, stds, hists = hook.stats
+    exact = values.double()
+    assert means[0].item() == pytest.approx(exact.mean().item())
+    spread = ((exact - exact.mean()).square().sum() / 5).sqrt()
+    assert stds[0].item() == pytest.approx(spread.item())
+    assert {i: int(n) for i, n in enumerate(hists[0]) if n} == {0: 2, 1: 1, 39: 2}
+    assert get_min(hook)[0].item() == pytest.approx(2 / 5)
+    assert get_hist(hook)[39, 0].item() == pytest.approx(math.log(3))
+    assert len(means) == 3 and means[1].dtype == torch.float32 and stds[2].item() == 0
+
+
 def test_hooks_callback_looks_in_training_alone():
     for on_valid, count in ((False, 5), (True, 7)):
         cb = HooksCallback(append_stats, lambda m: isinstance(m, nn.Linear), on_valid=on_valid)
@@ -359,20 +424,40 @@ def test_hooks_callback_looks_in_training_alone():
         assert len(cb.hooks[0].stats[0]) == count  # removed
     with pytest.raises(ValueError, match="leaves no module"):
         make(HooksCallback(append_stats, lambda m: False)).fit(1)
+    with pytest.raises(TypeError, match="mod_filter must be a function, got 'relu'"):
+        ActivationStats("relu")
+
+
+def test_hooks_callback_takes_modules_and_lets_go_of_them_however_a_fit_ends():
+    learn = make()
+    for error in (CancelFitException, KeyboardInterrupt, ValueError):
+        cb = HooksCallback(append_stats, mods=[learn.model[0]])
+        stop = Log("after_loss", error())
+        if error is CancelFitException:
+            learn.fit(1, cbs=[cb, stop])
+        else:
+            with pytest.raises(error):
+                learn.fit(1, cbs=[cb, stop])
+        assert len(cb) == 1 and len(cb.hooks[0].stats[0]) == 1
+        assert not learn.model[0]._forward_hooks
 
 
 def test_activation_stats_and_their_pictures():
     pytest.importorskip("matplotlib")
     stats = ActivationStats(lambda m: isinstance(m, nn.ReLU))
+    with pytest.raises(RuntimeError, match="nothing to draw"):
+        stats.color_dim()
     make(stats).fit(2)
     (layer,) = stats
     means, stds, hists = layer.stats
     assert len(stats) == 1 and len(means) == len(stds) == len(hists) == 10
     assert hists[0].shape == (40,) and hists[0].sum() == 64
-    dead = stats.dead[stats.names[0]]
-    assert dead[0] == pytest.approx((hists[0][0] / hists[0].sum()).item())
-    for figure in (stats.color_dim(), stats.dead_chart(), stats.plot_stats()):
-        assert figure.axes
+    images, dead, curves = stats.color_dim((4, 3)), stats.dead_chart(), stats.plot_stats()
+    assert torch.equal(torch.tensor(images.axes[0].images[0].get_array().data), get_hist(layer))
+    assert list(images.get_size_inches()) == [4, 3]
+    assert list(dead.axes[0].lines[0].get_ydata()) == get_min(layer).tolist()
+    for axes, values in zip(curves.axes, (means, stds), strict=True):
+        assert list(axes.lines[0].get_ydata()) == [value.item() for value in values]
 
 
 # --- how networks start, and data ---------------------------------------------------------------
@@ -457,8 +542,41 @@ def test_loaders_from_a_dict_of_splits():
     assert sorted(seen.tolist()) == [i / 2 for i in range(10)] != seen.tolist()
     batch = next(iter(DataLoaders.from_dd(dd, 4, as_tuple=False).valid))
     assert sorted(batch) == ["image", "label"]
+    one = DataLoaders.from_dd(dd, 4, columns=["label", "image"], drop_last=True)
+    assert len(one.train) == 2 and next(iter(one.train))[0].shape == (4,)
     with pytest.raises(TypeError, match="a loader to train on and one to evaluate, got 1"):
         DataLoaders([])
+
+
+def test_fashion_mnists_numbers_of_batches():
+    dls = DataLoaders.from_dd({"train": Table(60_000), "test": Table(10_000)}, 1024)
+    assert len(dls.train) == 59 and len(dls.valid) == 5  # 2,048 each
+
+
+def test_transforms_run_on_the_batches_that_are_asked_for():
+    seen = []
+
+    @inplace
+    def note(b):
+        seen.append(len(b["label"]))
+
+    dls = DataLoaders.from_dd({"train": Table(10), "test": Table(9).with_transform(note)}, 4)
+    seen.clear()
+    for _ in dls.train:
+        pass
+    next(iter(dls.valid))
+    assert seen == [8]
+
+
+def test_set_seed_decides_the_order_of_the_training_data():
+    dls = DataLoaders.from_dd({"train": Table(50), "test": Table(9)}, 8)
+
+    def order(seed):
+        set_seed(seed)
+        return [torch.cat([x[:, 0] for x, _ in dls.train]).tolist() for _ in range(2)]
+
+    first, again, other = order(42), order(42), order(7)
+    assert first == again != other and first[0] != first[1]
 
 
 def test_get_dls_and_collate_dict():

@@ -104,7 +104,8 @@ def test_opt_func_gets_parameters_and_rate_by_position():
     learn.fit(1, lr=0.3)
     (params, rate) = given[0]
     assert [p is q for p, q in zip(params, learn.model.parameters(), strict=True)] == [True] * 4
-    assert rate == 0.1 and learn.opt.param_groups[0]["lr"] == 0.3
+    assert rate == 0.3 and learn.opt.param_groups[0]["lr"] == 0.3
+    assert learn.opt_func is opt_func
 
 
 def test_callbacks_are_called_by_any_name():
@@ -386,3 +387,28 @@ def test_any_optimizer_lowers_the_loss(learner, opt_func):
     learn.fit(6)
     losses = recorder.recs["loss"]
     assert len(losses) == 30 and sum(losses[-5:]) < sum(losses[:5])
+
+
+@pytest.mark.parametrize(
+    ("fit", "epochs"), [("fit_one_cycle", (2,)), ("fit_flat_cos", (2,)), ("fit_sgdr", (2, 1, 0.1))]
+)
+def test_fits_with_a_schedule_train_on_miniais_learner_too(fit, epochs):
+    seen = RecorderCB(lr=lambda cb: cb.pg["lr"])
+    learn = make(seen)
+    getattr(learn, fit)(*epochs)
+    passes = 3 if fit == "fit_sgdr" else 2  # cycles of 1 and 2 epochs
+    assert len(seen.recs["lr"]) == 5 * passes
+    assert len(set(seen.recs["lr"])) > 2
+
+
+def test_a_collection_of_hooks_alone_is_one_callback():
+    class Hooks(list, steppers.train.Callback):
+        seen = 0
+
+        def after_batch(self, learn):
+            self.seen += 1
+
+    hooks = Hooks([1, 2, 3])
+    learn = steppers.train.Learner(net(), data(), F.cross_entropy, progress="silent")
+    learn.fit(1, cbs=hooks)
+    assert hooks.seen > 0

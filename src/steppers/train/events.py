@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 LEVELS = ("fit", "round", "epoch", "batch", "backward", "step")
 EVENTS = (
@@ -166,8 +166,9 @@ class Events:
 
 
 def listed(cbs: Any) -> list[Any]:
-    """Callbacks as a list, also when one is given alone."""
-    return list(cbs) if isinstance(cbs, Iterable) else [cbs]
+    """Callbacks as a list, also when one is given alone (which may be a collection of hooks)."""
+    alone = isinstance(cbs, Callback) or not isinstance(cbs, Iterable)
+    return [cbs] if alone else list(cast("Iterable[Any]", cbs))
 
 
 def _check(cb: Any) -> None:

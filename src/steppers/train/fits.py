@@ -36,7 +36,7 @@ def one_cycle(
     plan: dict[str, Any] = {"lr": schedules.combined_cos(pct_start, low, peak, last)}
     if moms is not None or _has_momentum(learn):
         plan["mom"] = schedules.combined_cos(pct_start, *(moms or learn.moms))
-    learn.fit(n_epochs, lr_max, cbs=[*listed(cbs), ParamScheduler(plan)], **fit)
+    learn.fit(n_epochs, lr=lr_max, cbs=[*listed(cbs), ParamScheduler(plan)], **fit)
 
 
 def flat_cos(
@@ -52,7 +52,7 @@ def flat_cos(
     """The body of `Learner.fit_flat_cos`."""
     _check_divisors("fit_flat_cos", div_final=div_final)
     plan = {"lr": schedules.flat_cos(_rates(learn, lr), div_final=div_final, pct_start=pct_start)}
-    learn.fit(n_epochs, lr, cbs=[*listed(cbs), ParamScheduler(plan)], **fit)
+    learn.fit(n_epochs, lr=lr, cbs=[*listed(cbs), ParamScheduler(plan)], **fit)
 
 
 def sgdr(
@@ -69,7 +69,7 @@ def sgdr(
     _check_whole(n_cycles=n_cycles, cycle_len=cycle_len, cycle_mult=cycle_mult)
     epochs = sum(cycle_len * cycle_mult**i for i in range(n_cycles))
     plan = {"lr": schedules.sgdr(_rates(learn, lr_max), n_cycles, cycle_mult)}
-    learn.fit(epochs, lr_max, cbs=[*listed(cbs), ParamScheduler(plan)], **fit)
+    learn.fit(epochs, lr=lr_max, cbs=[*listed(cbs), ParamScheduler(plan)], **fit)
 
 
 def fine_tune(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...train.callbacks.activations import ActivationStats as OurStats
 from ...train.callbacks.activations import Hook, Hooks
+from ...train.callbacks.device import tensors_in
 from ...train.events import Callback
+from . import activation_pictures as pictures
 from .batches import to_cpu
 
 __all__ = [
@@ -24,17 +24,24 @@ __all__ = [
     "get_min",
 ]
 
+BINS, TOP = 40, 10
+
 
 def append_stats(hook: Any, mod: nn.Module, inp: Any, outp: Any) -> None:
     """A hook's function: add mean, deviation and histogram of the outputs to `hook.stats`.
 
-    The histogram has 40 bins of |output| from 0 to 10.
+    The histogram has 40 bins of |output| from 0 to 10; what is above is in none. Of several outputs
+    the first tensor of floating-point numbers counts.
     """
     if not hasattr(hook, "stats"):
         hook.stats = ([], [], [])
-    acts = to_cpu(outp)
+    floats = (x for x in tensors_in(outp) if x.is_floating_point() and x.numel())
+    if (found := next(floats, None)) is None:
+        return
+    acts = to_cpu(found)
+    std = acts.std(correction=min(1, acts.numel() - 1))  # of one number it is 0
     for kept, value in zip(
-        hook.stats, (acts.mean(), acts.std(), acts.abs().histc(40, 0, 10)), strict=True
+        hook.stats, (acts.mean(), std, acts.abs().histc(BINS, 0, TOP)), strict=True
     ):
         kept.append(value)
 
@@ -65,8 +72,11 @@ class HooksCallback(Callback):
         on_valid: bool = False,
         mods: Any = None,
     ) -> None:
-        if not callable(hookfunc):
-            raise TypeError(f"HooksCallback: hookfunc must be a function, got {hookfunc!r}")
+        for name, function in (("hookfunc", hookfunc), ("mod_filter", mod_filter)):
+            if not callable(function):
+                raise TypeError(
+                    f"{type(self).__name__}: {name} must be a function, got {function!r}"
+                )
         self.hookfunc, self.mod_filter, self.mods = hookfunc, mod_filter, mods
         self.on_train, self.on_valid = on_train, on_valid
         self.hooks: list[Hook] = []
@@ -82,8 +92,10 @@ class HooksCallback(Callback):
     def before_batch(self, learn: Any) -> None:
         self._on = self.on_train if learn.training else self.on_valid
 
-    def cleanup_fit(self, learn: Any) -> None:
+    def cleanup_batch(self, learn: Any) -> None:
         self._on = False
+
+    def cleanup_fit(self, learn: Any) -> None:
         for hook in self.hooks:
             hook.remove()
 
@@ -97,21 +109,47 @@ class HooksCallback(Callback):
     def __len__(self) -> int:
         return len(self.hooks)
 
+    def __bool__(self) -> bool:
+        return True  # before a fit too, when there are no hooks
 
-class ActivationStats(OurStats):
+
+class ActivationStats(HooksCallback):
     """Means, deviations and histograms of layers' outputs, with pictures of them.
 
-    `color_dim`, `dead_chart` and `plot_stats` return matplotlib Figures. Iterating gives an object
-    a layer whose `stats` are lists of means, deviations and histograms. `mod_filter` chooses the
-    modules; without it all that have none inside.
+    Each hook's `stats` are lists of them, an entry a training batch; `mod_filter` chooses the
+    modules, without one all that have none inside. `color_dim`, `dead_chart` and `plot_stats`
+    return matplotlib Figures, of `figsize` inches where it is given.
     """
 
     def __init__(self, mod_filter: Callable[[nn.Module], Any] | None = None) -> None:
-        super().__init__(mod_filter)
+        super().__init__(append_stats, _is_leaf if mod_filter is None else mod_filter)
 
-    def __iter__(self) -> Iterator[Any]:
-        means, stds, hists = self.means, self.stds, self.hists
-        return (SimpleNamespace(stats=(means[n], stds[n], hists[n])) for n in self.names)
+    def color_dim(self, figsize: tuple[float, float] | None = None) -> Any:
+        """Each layer's `get_hist` as a picture: batches to the right, |output| upwards."""
+        seen = self._seen()
+        return pictures.images([(title, get_hist(h)) for title, h in seen], TOP, figsize)
 
-    def __len__(self) -> int:
-        return len(self.names)
+    def dead_chart(self, figsize: tuple[float, float] | None = None) -> Any:
+        """Each layer's `get_min`: the share of outputs near zero along the batches."""
+        seen = self._seen()
+        return pictures.shares([(title, get_min(h)) for title, h in seen], TOP / BINS, figsize)
+
+    def plot_stats(self, figsize: tuple[float, float] | None = None) -> Any:
+        """Means and deviations of all layers along the batches."""
+        return pictures.lines([(title, h.stats) for title, h in self._seen()], figsize)
+
+    def _seen(self) -> list[tuple[str, Any]]:
+        """The hooks that have seen outputs, each with its place and its module's class."""
+        hooks: list[Any] = self.hooks
+        found = [
+            (f"{number} {type(hook.module).__name__}", hook)
+            for number, hook in enumerate(hooks)
+            if getattr(hook, "stats", ([],))[0]
+        ]
+        if not found:
+            raise RuntimeError(f"{type(self).__name__}: nothing to draw before a training batch")
+        return found
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return not any(module.children())

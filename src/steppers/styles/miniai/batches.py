@@ -1,4 +1,4 @@
-"""Callbacks around a batch: its device, a transform, half precision, one batch and no more."""
+"""Callbacks around a batch: its device, a transform, one batch and no more."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...train.callbacks.device import Device, best_device, mapped
 from ...train.callbacks.device import to_device as moved
-from ...train.callbacks.precision import MixedPrecision as OurMixedPrecision
 from ...train.events import Callback
-from .learner import CancelFitException, TrainCB
+from .learner import CancelFitException
 
 
 def to_device(x: Any, device: str | torch.device | None = None) -> Any:
@@ -31,7 +30,19 @@ def _read(x: Tensor) -> Tensor:
 
 
 class DeviceCB(Device):
-    """Move the model and each batch to a device, the accelerator unless one is named."""
+    """Move the model and each batch to a device, the accelerator unless one is named.
+
+    The state of torch's optimizers goes along; others keep theirs where they like.
+    """
+
+    def _place(self, learn: Any) -> None:
+        opt = learn.layers.opt if learn.layers else None
+        if isinstance(opt, torch.optim.Optimizer):
+            return super()._place(learn)
+        for part in (learn.model, learn.loss_func):
+            if isinstance(part, nn.Module):
+                part.to(self.device)
+        return None
 
 
 class BatchTransformCB(Callback):
@@ -49,6 +60,11 @@ class BatchTransformCB(Callback):
     def before_batch(self, learn: Any) -> None:
         if self.on_train if learn.training else self.on_val:
             learn.batch = self.tfm(learn.batch)
+            if learn.batch is None:
+                raise TypeError(
+                    "BatchTransformCB: tfm must return the batch, got None; miniai.inplace makes "
+                    "such a one of a function that changes its batch"
+                )
 
 
 class SingleBatchCB(Callback):
@@ -58,52 +74,3 @@ class SingleBatchCB(Callback):
 
     def after_batch(self, learn: Any) -> None:
         raise CancelFitException
-
-
-class MixedPrecision(OurMixedPrecision):
-    """Forward passes and the loss in float16, with a scaled loss, unless told otherwise.
-
-    bfloat16 needs no scale. The first `n_inp` of a batch are the model's inputs.
-    """
-
-    def __init__(
-        self,
-        n_inp: int = 1,
-        dtype: str | torch.dtype = torch.float16,
-        device: str | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(dtype, device, **options)
-        self._whole = TrainCB(n_inp)
-
-    def predict(self, learn: Any) -> None:
-        self._whole.predict(learn)
-
-    def get_loss(self, learn: Any) -> None:
-        self._whole.get_loss(learn)
-
-
-class AccelerateCB(TrainCB):
-    """Model, optimizer and data prepared by Hugging Face accelerate, which does the backward pass.
-
-    Raises ImportError without accelerate.
-    """
-
-    order = DeviceCB.order + 10
-
-    def __init__(self, n_inp: int = 1, mixed_precision: str = "fp16") -> None:
-        super().__init__(n_inp)
-        try:
-            from accelerate import (  # pyright: ignore[reportMissingImports]  # optional
-                Accelerator,
-            )
-        except ImportError as error:
-            raise ImportError("AccelerateCB needs accelerate: pip install accelerate") from error
-        self.acc: Any = Accelerator(mixed_precision=mixed_precision)
-
-    def before_fit(self, learn: Any) -> None:
-        parts = (learn.model, learn.opt, learn.dls.train, learn.dls.valid)
-        learn.model, learn.opt, learn.dls.train, learn.dls.valid = self.acc.prepare(*parts)
-
-    def backward(self, learn: Any) -> None:
-        self.acc.backward(learn.loss)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
 from operator import itemgetter
 from typing import Any
 
@@ -29,40 +29,49 @@ class DataLoaders:
         batch_size: int,
         as_tuple: bool = True,
         *,
-        seed: int = 0,
-        num_workers: int = 0,
+        columns: Sequence[str] | None = None,
+        train: str | None = None,
+        valid: str | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        normalise: Any = None,
         **kwargs: Any,
     ) -> DataLoaders:
         """Loaders of a dict of splits; evaluation batches are twice as large.
 
         A batch is a tuple of the columns in the order of the split's features, or with
-        `as_tuple=False` a dict. The training data is shuffled, in an order that `seed` begins.
-        Transforms that the splits have are run batch by batch. Further options are `from_dd`'s of
-        `steppers.train.data`.
+        `as_tuple=False` a dict. Splits are read batch by batch, through the transforms that they
+        have. Training data is shuffled, in an order that torch's own random numbers decide.
+
+        Args:
+            dd: splits by name, as `datasets.load_dataset` returns them.
+            batch_size: of training; evaluation's is twice that.
+            as_tuple: False for batches that are dicts.
+            columns, train, valid: which columns, and which splits, where it is not all of them,
+                and "train" and the first there is of "validation", "valid", "val" and "test".
+            transform: a function of each batch, a dict of lists, behind the splits' own.
+            normalise: mean and deviation by which the inputs are normalised.
+            kwargs: options of torch's DataLoader, such as `num_workers`.
         """
-        data = from_dd(dd, **kwargs)
-        loaders = data.loaders(batch_size, workers=num_workers, seed=seed)
-        if as_tuple:
-            return cls(loaders.train, loaders.valid)
-        names = tuple(kwargs.get("columns") or _first(dd).features)
-        return cls(_Dicts(loaders.train, names), _Dicts(loaders.valid, names))
+        data = from_dd(
+            dd,
+            columns=columns,
+            train=train,
+            valid=valid,
+            transform=transform,
+            normalise=normalise,
+        )
+        names = None if as_tuple else tuple(columns or _features(dd, train))
+        as_asked = partial(_named, names)
+        return cls(*get_dls(data.train, data.valid, batch_size, collate_fn=as_asked, **kwargs))
 
 
-class _Dicts:
-    """A loader whose batches are dicts by column."""
-
-    def __init__(self, loader: Any, names: tuple[str, ...]) -> None:
-        self.loader, self.names = loader, names
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Any:
-        return (dict(zip(self.names, batch, strict=True)) for batch in self.loader)
+def _features(dd: Mapping[str, Any], train: str | None) -> Any:
+    return dd["train" if train is None else train].features
 
 
-def _first(dd: Mapping[str, Any]) -> Any:
-    return next(iter(dd.values()))
+def _named(names: tuple[str, ...] | None, batch: tuple[Any, ...]) -> Any:
+    """A batch, which is a tuple of columns, as it is or as a dict."""
+    return batch if names is None else dict(zip(names, batch, strict=True))
 
 
 def get_dls(train_ds: Any, valid_ds: Any, bs: int, **kwargs: Any) -> tuple[Any, Any]:
@@ -73,12 +82,11 @@ def get_dls(train_ds: Any, valid_ds: Any, bs: int, **kwargs: Any) -> tuple[Any, 
 
 def collate_dict(ds: Any) -> Callable[[Any], tuple[Any, ...]]:
     """A collate function for items that are dicts: a tuple of the columns that `ds` has."""
-    get = itemgetter(*ds.features)
+    return partial(_columns, itemgetter(*ds.features))
 
-    def collate(items: Any) -> tuple[Any, ...]:
-        return get(default_collate(items))
 
-    return collate
+def _columns(get: Callable[[Any], Any], items: Any) -> tuple[Any, ...]:
+    return get(default_collate(items))
 
 
 def inplace(f: Callable[[Any], Any]) -> Callable[[Any], Any]:

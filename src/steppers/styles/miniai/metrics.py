@@ -14,6 +14,7 @@ from ...train.callbacks.live_graph import Display, LiveGraph, notebook_display
 from ...train.callbacks.metrics import batch_size, name_of
 from ...train.events import Callback
 from .batches import to_cpu
+from .trainers import TrainLearner
 
 
 class Mean:
@@ -28,12 +29,12 @@ class Mean:
 
     def update(self, value: Any, weight: float = 1) -> None:
         """Add a number, with a weight."""
-        self.total = self.total + value * weight
+        self.total += float(value) * weight
         self.weight += weight
 
     def compute(self) -> float:
         """The mean; NaN where nothing was added."""
-        return float(self.total) / self.weight if self.weight else float("nan")
+        return self.total / self.weight if self.weight else float("nan")
 
 
 class OfFunction(Mean):
@@ -60,6 +61,9 @@ class MetricsCB(Callback):
 
     def __init__(self, *ms: Any, **metrics: Any) -> None:
         named = {name_of(m): m for m in ms} | metrics
+        for name in ("loss", "epoch", "train"):
+            if name in named:
+                raise ValueError(f"MetricsCB: {name} is a column of its own; take another name")
         for name, metric in named.items():
             if isinstance(metric, type) or not (callable(metric) or _is_object(metric)):
                 raise TypeError(
@@ -82,7 +86,7 @@ class MetricsCB(Callback):
 
     @torch.no_grad()
     def after_batch(self, learn: Any) -> None:
-        target, preds = to_cpu(learn.batch[-1]), to_cpu(learn.preds)
+        target, preds = to_cpu(target_of(learn)), to_cpu(learn.preds)
         for metric in self.metrics.values():
             metric.update(preds, target)
         self.loss.update(to_cpu(learn.loss), weight=batch_size(learn.batch))
@@ -90,6 +94,13 @@ class MetricsCB(Callback):
     def after_epoch(self, learn: Any) -> None:
         log = {name: f"{float(m.compute()):.3f}" for name, m in self.all_metrics.items()}
         self._log({**log, "epoch": learn.epoch, "train": "train" if learn.training else "eval"})
+
+
+def target_of(learn: Any) -> Any:
+    """What follows the model's inputs in a batch: one for a TrainLearner, a TrainCB's `n_inp`."""
+    counts = [cb.n_inp for cb in learn.cbs if hasattr(cb, "n_inp")]
+    inputs = 1 if isinstance(learn, TrainLearner) else counts[0] if counts else -1
+    return learn.batch[inputs]
 
 
 def _is_object(metric: Any) -> bool:

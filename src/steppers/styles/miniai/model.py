@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...train import init
+from ...train.callbacks.device import best_device
 from ...train.init import set_seed
 
 __all__ = ["GeneralRelu", "conv", "get_model", "init_weights", "lsuv_init", "set_seed"]
@@ -41,10 +42,10 @@ def conv(
     stride: int = 2,
     act: Callable[[], nn.Module] | None = nn.ReLU,
     norm: Callable[[int], nn.Module] | None = None,
-    bias: bool = True,
+    bias: bool | None = None,
 ) -> nn.Sequential:
-    """A convolution, then its norm, then its activation."""
-    layers: list[nn.Module] = [nn.Conv2d(ni, nf, ks, stride=stride, padding=ks // 2, bias=bias)]
+    """A convolution, then its norm, then its activation; with a bias unless that is False."""
+    layers: list[nn.Module] = [nn.Conv2d(ni, nf, ks, stride, ks // 2, bias=bias is not False)]
     layers += [norm(nf)] if norm else []
     return nn.Sequential(*layers, *([act()] if act else []))
 
@@ -55,7 +56,11 @@ def get_model(
     norm: Callable[[int], nn.Module] | None = None,
     **kwargs: Any,
 ) -> nn.Sequential:
-    """Convolutions of stride 2 with the widths `nfs`, a last one to 10 outputs, flattened."""
+    """Convolutions of stride 2 with the widths `nfs`, a last one to 10 outputs, flattened.
+
+    The model is on the accelerator, where there is one.
+    """
     widths = [1, 8, 16, 32, 64] if nfs is None else list(nfs)
     layers = [conv(ni, nf, act=act, norm=norm, **kwargs) for ni, nf in pairwise(widths)]
-    return nn.Sequential(*layers, conv(widths[-1], 10, act=None, norm=None), nn.Flatten())
+    last = conv(widths[-1], 10, act=None, norm=None)
+    return nn.Sequential(*layers, last, nn.Flatten()).to(best_device())

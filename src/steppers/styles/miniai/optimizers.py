@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ... import names
 from ..base import PerParameter, State
+from ..groups import check_value
 
 # Hyper-parameters that a group holds within one of torch's tuples, and where.
 ELEMENTS = {name: (key, i) for key, all in names.TUPLES.items() for i, name in enumerate(all)}
@@ -54,7 +55,10 @@ class SGD(PerParameter):
     ) -> None:
         self.on_parameter, self.i = on_parameter, 0
         self._group: dict[str, Any] | None = None
+        self._given: set[str] = set()  # what groups were made with beyond the defaults
         super().__init__(params, dict(lr=lr, wd=wd, **(hypers or {})), strict=strict)
+        for name in self.defaults.keys() & vars(self).keys():
+            del vars(self)[name]  # set by a subclass before this: it would hide the groups'
 
     @torch.no_grad()
     def reg_step(self, p: Tensor) -> None:
@@ -69,8 +73,21 @@ class SGD(PerParameter):
 
     @property
     def params(self) -> list[Tensor]:
-        """All parameters."""
+        """All parameters. Setting them replaces those of the one group there is."""
         return [p for group in self.param_groups for p in group["params"]]
+
+    @params.setter
+    def params(self, value: Any) -> None:
+        found, groups = list(value), vars(self).get("param_groups") or []
+        if not all(isinstance(p, Tensor) for p in found):
+            raise TypeError(f"{type(self).__name__}: params must be tensors, got {found!r}")
+        if len(groups) > 1 and {*map(id, found)} != {*map(id, self.params)}:
+            raise ValueError(
+                f"{type(self).__name__}: there are {len(groups)} groups; set their own lists, by "
+                "param_lists"
+            )
+        if len(groups) == 1:  # before there is one, they are given to __init__
+            groups[0]["params"] = found
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Fill the gradients with zeros, or drop them."""
@@ -83,6 +100,8 @@ class SGD(PerParameter):
         try:
             if self.on_parameter:
                 self._move(p)
+                if not state:
+                    del self.state[p]  # the base made it
             else:
                 self._lend(p, state)
         finally:
@@ -94,25 +113,55 @@ class SGD(PerParameter):
 
     def _lend(self, p: Tensor, state: State) -> None:
         """Put a parameter's state on it for its step, and take away what the step left there."""
-        own = vars(p)
+        own, lent = vars(p), dict(state)
         before = dict(own)
-        own.update(state)
+        own.update(lent)
         try:
             self._move(p)
         finally:
-            left = {key: value for key, value in own.items() if key in state or key not in before}
-            state.clear()
-            state.update(left)
+            left = {key: value for key, value in own.items() if key in lent or key not in before}
+            for key in lent.keys() - left.keys():
+                state.pop(key, None)
+            # what the step wrote into opt.state[p] itself stays
+            state.update({k: v for k, v in left.items() if k not in lent or v is not lent[k]})
             for key in left:
                 del own[key]
             own.update({key: before[key] for key in left if key in before})
 
     def after_step(self) -> None:
         self.i += 1
-        if self.on_parameter:
-            self.state.clear()  # the base made an empty one for each parameter
+        self._given.clear()
 
-    # --- hyper-parameters as attributes ----------------------------------------------------------
+    # --- hyper-parameters in groups and as attributes --------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with their own hyper-parameters; `beta1` is written into `betas`."""
+        group = param_group
+        if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+            group = self._with_tuples(param_group)
+            self._given |= group.keys() - self.defaults.keys()
+        super().add_param_group(group)
+
+    def _with_tuples(self, param_group: Mapping[str, Any]) -> dict[str, Any]:
+        """A group whose `beta1` is in its `betas`, which are as many as the optimizer's."""
+        group, owner = dict(param_group), type(self).__name__
+        for name in group.keys() & ELEMENTS.keys():
+            key = ELEMENTS[name][0]
+            if key in self.defaults:
+                group.setdefault(key, self.defaults[key])
+                names.put(group, ELEMENTS[name], group.pop(name))
+        for key, members in names.TUPLES.items():
+            if self.strict and isinstance(self.defaults.get(key), tuple):
+                size, held = len(self.defaults[key]), group.get(key, self.defaults[key])
+                if not isinstance(held, tuple | list) or len(held) != size:
+                    raise ValueError(f"{owner}: {key} must be {size} numbers, got {held!r}")
+                for name, value in zip(members, held, strict=False):
+                    names.check_value(owner, name, (name, None), value)
+        return group
+
+    def __dir__(self) -> list[str]:
+        held = vars(self).get("param_groups") or [{}]
+        return sorted({*super().__dir__(), *held[0]})
 
     def __getattr__(self, name: str) -> Any:
         groups = vars(self).get("param_groups")
@@ -130,12 +179,18 @@ class SGD(PerParameter):
         held = [group for group in groups if name in group and name != "params"]
         inside = ELEMENTS.get(name, ("", 0))
         tuples = [g for g in groups if isinstance(g.get(inside[0]), tuple | list)]
+        if not held and not tuples:
+            return super().__setattr__(name, value)
+        if self.strict:
+            check_value(type(self).__name__, name, value)
+        if name in self._given:  # a subclass sets its own default: groups that have one keep it
+            self._given.discard(name)
+            held = [group for group in groups if name not in group]
         for group in held:
             group[name] = value
-        for group in [] if held else tuples:
+        for group in [] if name in groups[0] else tuples:
             names.put(group, inside, value)
-        if not held and not tuples:
-            super().__setattr__(name, value)
+        return None
 
     # --- checkpoints -----------------------------------------------------------------------------
 
@@ -188,11 +243,11 @@ class RMSProp(SGD):
 
     @torch.no_grad()
     def opt_step(self, p: Tensor) -> None:
-        kept, square = vars(p), _grad(p).square()
+        kept, g = vars(p), _real(_grad(p))
         if "sqr_avg" not in kept:
-            kept["sqr_avg"] = square.clone()
-        kept["sqr_avg"].mul_(self.sqr_mom).add_(square, alpha=1 - self.sqr_mom)
-        p.addcdiv_(_grad(p), kept["sqr_avg"].sqrt().add_(self.eps), value=-self.lr)
+            kept["sqr_avg"] = g.square()
+        kept["sqr_avg"].mul_(self.sqr_mom).addcmul_(g, g, value=1 - self.sqr_mom)
+        _real(p).sub_(self.lr * g / kept["sqr_avg"].sqrt().add_(self.eps))
 
 
 class Adam(SGD):
@@ -208,22 +263,25 @@ class Adam(SGD):
         eps: float = 1e-5,
         **options: Any,
     ) -> None:
-        for name, beta in (("beta1", beta1), ("beta2", beta2)):
-            names.check_value("Adam", name, (name, None), beta)
         super().__init__(params, lr, wd, hypers=dict(betas=(beta1, beta2), eps=eps), **options)
 
     @torch.no_grad()
     def opt_step(self, p: Tensor) -> None:
-        kept, g = vars(p), _grad(p)
+        kept, g = vars(p), _real(_grad(p))
         if "avg" not in kept:
-            kept["avg"], kept["sqr_avg"] = torch.zeros_like(p), torch.zeros_like(p)
+            kept["avg"], kept["sqr_avg"] = torch.zeros_like(g), torch.zeros_like(g)
         kept["avg"].mul_(self.beta1).add_(g, alpha=1 - self.beta1)
         kept["sqr_avg"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
         mean = kept["avg"] / (1 - self.beta1 ** (self.i + 1))
         square = kept["sqr_avg"] / (1 - self.beta2 ** (self.i + 1))
-        p.sub_(self.lr * mean / square.add_(self.eps).sqrt_())
+        _real(p).sub_(self.lr * mean / square.add_(self.eps).sqrt_())
 
 
 def _grad(p: Tensor) -> Tensor:
     assert p.grad is not None, "the base skips parameters without a gradient"
     return p.grad
+
+
+def _real(x: Tensor) -> Tensor:
+    """A complex tensor as its real and imaginary parts, which have squares of their own."""
+    return torch.view_as_real(x) if x.is_complex() else x

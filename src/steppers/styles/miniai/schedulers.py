@@ -42,6 +42,11 @@ class BaseSchedCB(Callback):
 
     def before_fit(self, learn: Any) -> None:
         self.schedo = self.sched(learn.opt)
+        if not callable(getattr(self.schedo, "step", None)):
+            raise TypeError(
+                f"{type(self).__name__}: sched must return a scheduler, which has step(), got "
+                f"{self.schedo!r}"
+            )
 
     def _step(self, learn: Any) -> None:
         if learn.training:
