@@ -1,8 +1,9 @@
 """The originals' runs done again: on their data where it is, on digits that say so where not."""
 
+import importlib
 import json
 import math
-import struct
+from array import array
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,21 +14,20 @@ import torch.nn.functional as F
 from steppers import rng
 from steppers.train import nets
 from steppers.train.data import TensorData, load_digits
+from steppers.train.experiments import systems
 from steppers.train.experiments.systems import (
     EXPERIMENTS,
     How,
     Rerun,
     Reruns,
     Source,
-    campaign,
     counterexample,
     ordering,
     run_experiments,
     speed,
 )
-from steppers.train.experiments.systems.ordering import Order
-from steppers.train.experiments.systems.sources import original
-from steppers.train.experiments.systems.training import make_learner
+from steppers.train.experiments.systems.ordering import End, Order
+from steppers.train.experiments.systems.training import Run, make_learner
 
 DIGITS = Source(stand_in="digits")
 
@@ -49,11 +49,13 @@ def test_a_run_is_the_loop_that_one_would_write_by_hand(three):
         F.interpolate((part.x + 1) / 2, size=(28, 28), mode="bilinear", align_corners=False)
         for part in (digits.train, digits.valid)
     )
-    mean, std = train.mean(), train.std(correction=0)
+    # To Fashion-MNIST's mean and deviation, then as miniai normalised these.
+    by = 0.3530 / train.std(correction=0)
+    train, valid = (((x - train.mean()) * by + 0.2860 - 0.28) / 0.35 for x in (train, valid))
     losses = []
     places = replace(digits, train=TensorData(torch.arange(1437), digits.train.y))
     for indices, y in places.loaders(28, seed=4).train:
-        loss = F.cross_entropy(model((train[indices] - mean) / std), y)
+        loss = F.cross_entropy(model(train[indices]), y)
         model.zero_grad()
         loss.backward()
         with torch.no_grad():
@@ -61,7 +63,7 @@ def test_a_run_is_the_loop_that_one_would_write_by_hand(three):
                 p -= 0.4 * p.grad
         losses.append(loss.item())
     model.eval()
-    hits = (model((valid - mean) / std).argmax(1) == digits.valid.y).float().mean().item()
+    hits = (model(valid).argmax(1) == digits.valid.y).float().mean().item()
     run = next(r for r in three.reruns if r.experiment.name == "fashion-sgd").runs[1]
     assert run.losses[:20] == pytest.approx(losses[:20], rel=1e-3)
     assert run.accuracies == pytest.approx([hits], abs=0.02)
@@ -80,20 +82,31 @@ def test_a_stand_in_makes_fifty_steps_an_epoch_and_says_what_it_is(three):
     assert three.as_dict()["stand_in"] == "digits"
 
 
-def test_a_stand_in_is_normalised_where_the_originals_data_was():
-    part = DIGITS.load(EXPERIMENTS["fashion-sgd"], 0).train
-    x, _ = part.batch(range(1437))
-    assert x.shape == (1437, 1, 28, 28)
-    assert x.mean().item() == pytest.approx(0, abs=1e-4)
-    assert x.std().item() == pytest.approx(1, abs=1e-3)
-    raw, _ = DIGITS.load(EXPERIMENTS["fashion-mlp"], 0).train.batch(range(1437))
-    assert raw.min() == 0 and raw.max() <= 1 and raw.mean() > 0.1
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("mnist-mlp", [0.1307], [0.3081]),
+        ("mnist-adam", [0.0], [1.0]),
+        ("fashion-mlp", [0.2860], [0.3530]),
+        ("fashion-sgd", [0.006 / 0.35], [0.353 / 0.35]),
+        ("imagenette-adam", [0.47, 0.48, 0.45], [0.29, 0.28, 0.30]),
+        ("imagenette-xresnet34", [0.0] * 3, [1.0] * 3),
+        ("imagenette-book-sgd", [-0.015 / 0.229, 0.024 / 0.224, 0.044 / 0.225],
+         [0.29 / 0.229, 0.28 / 0.224, 0.30 / 0.225]),
+    ],
+)  # fmt: skip
+def test_a_stand_in_has_the_mean_and_deviation_of_the_originals_inputs(name, mean, std):
+    x, _ = DIGITS.load(EXPERIMENTS[name], 0).train.batch(range(1437))
+    assert x.mean((0, 2, 3)).tolist() == pytest.approx(mean, abs=1e-4)
+    assert x.std((0, 2, 3), correction=0).tolist() == pytest.approx(std, rel=1e-4)
 
 
-def test_photographs_become_smaller_digits_in_three_equal_channels():
+def test_photographs_become_smaller_digits_the_same_in_three_channels():
     data = Source(stand_in="digits", pixels=16).load(EXPERIMENTS["imagenette-adam"], 0)
     x, _ = data.valid.batch([0, 1])
-    assert x.shape == (2, 3, 16, 16) and torch.equal(x[:, 0], x[:, 2])
+    assert x.shape == (2, 3, 16, 16)
+    red, blue = ((x[:, at] - mean) / std for at, mean, std in ((0, 0.47, 0.29), (2, 0.45, 0.30)))
+    torch.testing.assert_close(red, blue, rtol=1e-4, atol=1e-4)
     assert "resized to 3x16x16 in place of 128x128" in data.description
     for name, side in (("imagenette-adam", 64), ("imagenette-book-sgd", 32)):
         assert DIGITS.load(EXPERIMENTS[name], 0).shape == (3, side, side)
@@ -119,90 +132,7 @@ def test_a_result_gives_its_own_command(three):
     assert " ".join(three.command) == f"{words} --seed 3 --seeds 2"
 
 
-# --- the originals' data ---------------------------------------------------------------------
-
-
-def write_idx(folder, name, values, *shape):
-    head = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
-    (folder / name).write_bytes(head + bytes(values))
-
-
-@pytest.fixture
-def mnist(tmp_path):
-    """120 and 20 images in MNIST's files; the pixels of image i are all i."""
-    for part, count in (("train", 120), ("t10k", 20)):
-        pixels = [i for i in range(count) for _ in range(784)]
-        write_idx(tmp_path, f"{part}-images-idx3-ubyte", pixels, count, 28, 28)
-        write_idx(tmp_path, f"{part}-labels-idx1-ubyte", [i % 10 for i in range(count)], count)
-    return tmp_path
-
-
-def test_the_course_holds_out_a_sixth_of_the_training_images(mnist):
-    result = run_experiments(["mnist-mlp"], Source(mnist))
-    run = result.reruns[0].runs[0]
-    assert (run.batch_size, run.steps_per_epoch) == (64, 2)
-    assert run.data == "mnist: 100 train, 20 training images held out at random (seed 0)"
-    assert result.data == run.data and "digits" not in " ".join(result.sentences())
-
-
-@pytest.mark.parametrize(
-    ("name", "mean", "std"),
-    [("fashion-sgd", 0.28, 0.35), ("fashion-mlp", 0.0, 1.0), ("mnist-adam", 0.1307, 0.3081)],
-)
-def test_bytes_become_what_the_original_fed(mnist, name, mean, std):
-    data = original(EXPERIMENTS[name], 0, mnist)
-    x, y = data.train.batch([51])
-    assert x.unique().tolist() == pytest.approx([(51 / 255 - mean) / std], rel=1e-5)
-    assert y.tolist() == [1] and len(data.valid) == 20
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    Image = pytest.importorskip("PIL.Image")
-    for part in ("train", "val"):
-        for folder, colour in (("n01440764", (255, 0, 0)), ("n02102040", (0, 0, 255))):
-            place = tmp_path / "imagenette2-160" / part / folder
-            place.mkdir(parents=True)
-            for number in range(4):
-                Image.new("RGB", (170, 160), colour).save(place / f"{number}.png")
-    return tmp_path
-
-
-def test_photographs_come_in_the_originals_size_normalised_or_not(photographs):
-    raw = original(EXPERIMENTS["imagenette-adam"], 0, photographs)
-    x, _ = raw.valid.batch([0])
-    assert x.shape == (1, 3, 128, 128) and x[0, :, 5, 5].tolist() == [1.0, 0.0, 0.0]
-    normed, _ = original(EXPERIMENTS["imagenette-xresnet34"], 0, photographs).train.batch([0])
-    red = [(1 - 0.47) / 0.29, -0.48 / 0.28, -0.45 / 0.30]
-    assert normed.shape == (1, 3, 128, 128)
-    assert normed[0, :, 5, 5].tolist() == pytest.approx(red, rel=1e-5)
-
-
-def test_a_run_on_photographs(photographs):
-    result = run_experiments(["imagenette-learner"], Source(photographs))
-    run = result.reruns[0].runs[0]
-    assert run.batch_size == 64 and len(run.losses) == 1
-    assert run.data == "imagenette-160: 8 train / 8 held-out images"
-
-
-def test_missing_data_is_said_before_anything_is_trained(mnist, monkeypatch):
-    trained = []
-    monkeypatch.setattr(campaign, "train_one", lambda *args: trained.append(args))
-    with pytest.raises(FileNotFoundError) as caught:
-        run_experiments(["mnist-mlp", "imagenette-adam"], Source(mnist))
-    said = str(caught.value)
-    assert said.startswith("imagenette-adam: its data is not there (")
-    assert "--data" in said and "--stand-in digits" in said
-    assert trained == []
-
-
-def test_a_download_that_fails_is_missing_data(monkeypatch, tmp_path):
-    def fail(remote, folder):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("steppers.train.data.mnist.fetch", fail)
-    with pytest.raises(FileNotFoundError, match=r"its data is not there \(no route\)"):
-        run_experiments(["fashion-sgd"])
+# --- what is refused -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,22 +173,53 @@ def test_wrong_numbers_are_refused_before_anything_is_loaded(options, words):
 
 
 def test_orders_are_counted_pair_by_pair():
-    ours = {"sgd": 0.5, "adam": 0.7, "lamb": 0.705, "lion": 0.9}
-    printed = {"sgd": 0.6, "adam": 0.5, "lamb": 0.8, "lion": 0.9}
+    ends = [
+        End("sgd", 0.5, 0.6), End("adam", 0.7, 0.5), End("lamb", 0.705, 0.8), End("lion", 0.9, 0.9)
+    ]  # fmt: skip
     # sgd-adam is the other way round, adam-lamb too near; the other four agree
-    assert Order("a", ours, printed).pairs() == {"same": 4, "opposite": 1, "near": 1}
+    assert Order("a", ends).pairs() == {"same": 4, "opposite": 1, "near": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "half", "word"),
+    [
+        (0.0, 0.0, "same"),
+        (0.03, 0.0, "same"),  # 2 hypot(.03, .03) = .0849
+        (0.04, 0.0, "near"),  # 2 hypot(.04, .04) = .1131
+        (0.0, 0.03, "same"),  # hypot(.03, .03) = .0424
+        (0.0, 0.04, "near"),  # hypot(.04, .04) = .0566
+    ],
+)
+def test_what_chance_may_have_done_is_too_near(error, half, word):
+    one, other = End("a", 0.6, 0.45, error, half), End("b", 0.5, 0.40, error, half)
+    assert ordering.compared(one, other) == ordering.compared(other, one) == word
+    turned = End("b", 0.7, 0.40, error, half)
+    assert ordering.compared(one, turned) == {"same": "opposite", "near": "near"}[word]
 
 
 def test_families_leave_out_what_cannot_be_compared():
-    rows = [("a", "x", 0.5, 0.6), ("a", "y", None, 0.6), ("a", "z", 0.5, None), ("b", "w", 1, 1)]
+    x, v = End("x", 0.5, 0.6), End("v", 0.4, 0.7)
+    rows = [("a", x), ("a", None), ("b", End("w", 1, 1))]
     assert ordering.orders(rows) == []
-    found = ordering.orders([*rows, ("a", "v", 0.4, 0.7)])
-    assert [(one.family, [*one.ours]) for one in found] == [("a", ["x", "v"])]
+    assert ordering.orders([*rows, ("a", v)]) == [Order("a", [x, v])]
+
+
+def test_an_end_has_the_error_over_the_seeds_and_the_band():
+    row = EXPERIMENTS["fashion-sgd"]
+    runs = [Run(s, "", 1, 1, [{"valid_accuracy": a}], [], [], 0.0) for s, a in ((0, 0.5), (1, 0.7))]
+    end = Rerun(row, runs).end
+    assert (end.name, end.ours, end.printed) == ("fashion-sgd", pytest.approx(0.6), 0.852)
+    assert end.error == pytest.approx(0.1)  # deviation sqrt(.02), over sqrt(2)
+    assert end.half == pytest.approx(1.96 * math.sqrt(0.852 * 0.148 / 10_000))
+    assert Rerun(row, runs[:1]).end.error == 0
+    assert Rerun(EXPERIMENTS["mnist-adam"], runs).end is None
+    assert Rerun(row, [replace(runs[0], error="diverged")]).end is None
 
 
 def test_a_note_is_said_once_for_all_runs_that_have_it():
     rows = [EXPERIMENTS[name] for name in ("imagenette-book-sgd", "imagenette-book-adam")]
-    found = Reruns(["imagenette-book-*"], Source(), How(), 0, 1, [Rerun(row, []) for row in rows])
+    names = [row.name for row in rows]
+    found = Reruns(names, names, Source(), How(), 0, 1, [Rerun(row, []) for row in rows])
     assert len(found.notes()) == 1
     assert found.notes()[0].startswith("imagenette-book-sgd, imagenette-book-adam: in float32")
 
@@ -289,7 +250,8 @@ def test_the_game_goes_as_in_double_precision():
 
 def test_a_game_that_ends_another_way_has_failed():
     def played(adam, amsgrad, steps=200_000):
-        paths = {"Adam": [0.0, *[adam] * 101], "AMSGrad": [0.0, *[amsgrad] * 101]}
+        ends = {"Adam": adam, "AMSGrad": amsgrad}
+        paths = {name: array("f", [0.0, *[end] * 101]) for name, end in ends.items()}
         return counterexample.Played(steps, paths, "loop", 1.0)
 
     assert played(0.97, -0.98).holds and not played(0.97, -0.98).failed
@@ -297,6 +259,40 @@ def test_a_game_that_ends_another_way_has_failed():
     assert not played(0.97, -0.5, steps=1000).failed
     assert "as in the paper" in played(0.97, -0.98).sentence()
     assert "not as in the paper" in played(0.97, -0.5).sentence()
+
+
+def test_the_average_regret_is_what_was_lost_against_minus_one():
+    path = [0.0, 0.5, -0.25, *[-1.0] * 98, 0.75]  # the steep step comes again as the 102nd
+    found = counterexample.average_regret(array("f", path)).tolist()
+    lost = [1010 * 1.0, -10 * 1.5, -10 * 0.75, *[0.0] * 98, 1010 * 1.75]
+    wanted = [sum(lost[:t]) / t for t in range(1, 103)]
+    assert found == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_long_game_is_kept_thin_for_reports():
+    steps = 101 * 5000
+    path = array("f", [t / steps for t in range(steps)])
+    played = counterexample.Played(steps, {"Adam": path, "AMSGrad": path}, "loop", 1.0)
+    every, kept = played.thinned()
+    assert every == 202 and len(kept["Adam"]) == 2500
+    assert kept["Adam"][1] == pytest.approx(202 / steps)
+    png = importlib.import_module(f"{systems.__name__}.pictures").game(played)
+    assert png.startswith(b"\x89PNG")
+
+
+def test_a_long_game_says_how_far_it_is(monkeypatch, capfd):
+    def played(steps, told):
+        for step in range(1, steps + 1):
+            told(step)
+        return counterexample.Played(
+            steps, dict.fromkeys(("Adam", "AMSGrad"), array("f", [0.0])), "loop", 0.0
+        )
+
+    monkeypatch.setattr(counterexample, "run", played)
+    run_experiments(["amsgrad-counterexample"], steps=1_000_000, show="lines")
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 10
+    assert said[2] == "amsgrad-counterexample: 300,000 of 1,000,000 steps"
 
 
 def test_the_speed_test_gives_every_way_the_same_steps(monkeypatch):
@@ -310,6 +306,11 @@ def test_the_speed_test_gives_every_way_the_same_steps(monkeypatch):
     found = speed.run(37)
     assert {*counts.values()} == {100 + 37} and len(counts) == 3
     assert {*found.milliseconds.values()} == {37_000.0} and found.ratio == 1
+    assert {*found.warm_up.values()} == {100_000.0}
+    ours, torchs, foreach = speed.rows(found)
+    assert ours == ["ours", "100000", "119", "37000", "1193", "1.00", "0.88"]
+    assert torchs == ["torch.optim.Adam", "100000", "223", "37000", "1356", "1.00", "-"]
+    assert (foreach[2], foreach[4]) == ("-", "-")
     assert found.as_dict()["printed_ratio"] == pytest.approx(0.88, abs=0.001)
 
 

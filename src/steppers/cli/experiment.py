@@ -1,11 +1,13 @@
 """`steppers experiment`: the runs of other systems' pages, done again beside what they printed."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..train.experiments.systems import EXPERIMENTS, NAMES, How, Source, run_experiments
+from ..train.experiments import write_report
+from ..train.experiments.systems import EXPERIMENTS, NAMES, How, Reruns, Source, run_experiments
 from ..train.experiments.systems.counterexample import NAME as GAME
 from ..train.experiments.systems.counterexample import STEPS
 from ..train.experiments.systems.rows import chosen
@@ -25,12 +27,13 @@ OTHERS = {
     "mnist-adam-speed": ("labml.ai", "labml.ai's 2 convolutions", "Adam, torch's and ours", "0.88"),
     GAME: ("labml.ai", "one number", "Adam, AMSGrad", "+1, -1"),
 }
+LIST = "list"
 OPTIONS = ("data", "stand_in", "pixels", "epochs", "seed", "seeds", "steps", "workers", "threads")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
-    parser.epilog = "Without a name it lists the experiments."
+    parser.epilog = "Without a name, or with list, it lists the experiments."
     add = parser.add_argument
     add("names", metavar="NAME", nargs="*", help="or a pattern like 'fashion-*', or all")
     add("--data", metavar="FOLDER", type=Path, help="where the original's data is; else the cache")
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     names = names_of(args, rest)
     if not names and any(getattr(args, flag) is not None for flag in OPTIONS):
         raise ValueError("experiment: which experiment? name one, or all")
-    if not names:
+    if names in ([], [LIST]):
         print(to_json({"command": "experiment", "experiments": listed()}) if args.json else text())
         return 0
     if args.steps is not None and GAME not in chosen(names):
@@ -64,16 +67,28 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     how = How(args.epochs, args.threads, args.device, args.workers or 0)
     source = Source(args.data, args.stand_in, args.pixels)
     check_out(args.out)
-    result = run_experiments(
-        names,
-        source,
-        how,
-        seed=args.seed or 0,
-        seeds=args.seeds or 1,
-        steps=args.steps or STEPS,
-        show=progress_kind(args),
-    )
-    return finish(result, args)
+    return finish(result_of(args, names, source, how), args)
+
+
+def result_of(args: argparse.Namespace, names: Sequence[str], source: Source, how: How) -> Reruns:
+    """The result; where a run is interrupted or fails, the report has what was done until then."""
+    done = list[Reruns]()
+    try:
+        return run_experiments(
+            names,
+            source,
+            how,
+            seed=args.seed or 0,
+            seeds=args.seeds or 1,
+            steps=args.steps or STEPS,
+            show=progress_kind(args),
+            on_result=done.append,
+        )
+    except BaseException:
+        if done:
+            written = write_report(done[-1], args.out)
+            print(f"what was done until then: {written.page}", file=sys.stderr)
+        raise
 
 
 def names_of(args: argparse.Namespace, rest: Sequence[str]) -> list[str]:

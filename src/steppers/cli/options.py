@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from ..train.experiments import Setup, check_folder, write_report
 from ..train.experiments.plans import SCHEDULES
-from ..train.experiments.results import Result
+from ..train.experiments.results import Result, Table
 from ..train.experiments.settings import PRECISIONS, TASK
 from ..train.progress import Kind
 from ..train.spec import nearest
@@ -127,9 +127,15 @@ def finish(
     return 1 if result.diverged else 0
 
 
+def titled(one: Table) -> str:
+    """A table below its title, if it has one, with a gap to what follows."""
+    lines = table(one.header, one.rows, left=one.left)
+    return f"{one.title}\n{lines}\n" if one.title else lines
+
+
 def as_lines(result: Result, tables: bool, places: dict[str, Any]) -> list[str]:
     """The result for people: tables, sentences, where its files are, the data."""
-    shown = [table(one.header, one.rows, left=one.left) for one in result.tables() if tables]
+    shown = [titled(one) for one in result.tables() if tables]
     pictures = [f"picture: {path}" for path in places.pop("pictures", {}).values()]
     files = [*pictures, *(f"{what}: {path}" for what, path in places.items())]
     sentences = ["", *result.sentences()] if tables else result.sentences()

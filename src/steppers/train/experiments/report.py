@@ -20,6 +20,7 @@ PICTURES = (
     "sweep",
     "accuracies",
     "game",
+    "epochs",
 )  # every name that a result may give one
 
 
@@ -43,7 +44,7 @@ def check_folder(folder: Path) -> None:
     """
     for name in (FIGURES, PAGE, *(f"{picture}.png" for picture in PICTURES)):
         check_place(folder / name)
-    plots.check_available("the pictures of a report")
+    plots.check_available("a report with pictures")
 
 
 def write_report(result: Result, folder: str | Path) -> Written:

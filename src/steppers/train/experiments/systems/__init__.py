@@ -5,7 +5,8 @@ fast.ai's course v3, fastai's book, miniai, labml.ai, and the game of the AMSGra
 
 from .campaign import run_experiments
 from .experiment import Experiment, Net, Printed, Recipe, Schedule
-from .reruns import Rerun, Reruns
+from .rerun import Rerun
+from .reruns import Reruns
 from .rows import EXPERIMENTS, NAMES, chosen
 from .sources import Source
 from .training import How

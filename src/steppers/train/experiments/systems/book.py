@@ -7,7 +7,7 @@ from functools import partial
 from ...data.imagefolder import IMAGENET
 from ...data.transforms import RandomFlip
 from . import nets, optimizers
-from .crops import RandomResizedCrop
+from .crops import RandomResizedCrop, Square
 from .experiment import Experiment, accuracies
 from .schedules import cycle
 
@@ -23,7 +23,9 @@ run = partial(
     batch_size=128,
     epochs=3,
     normalise=(IMAGENET.mean, IMAGENET.std),
-    transforms=(RandomResizedCrop(128, 0.5), RandomFlip()),
+    judges=3_925,
+    transforms=(Square(random=True), RandomResizedCrop(128, 0.5, ratio=1), RandomFlip()),
+    valid_transforms=(Square(),),
     note="in float32, and without turning, warping and relighting, which the original did too",
 )
 

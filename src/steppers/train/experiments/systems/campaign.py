@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ...data.dataset import Data
@@ -11,7 +12,8 @@ from ..runs import threads
 from ..settings import seeds_from
 from . import counterexample, speed
 from .experiment import Experiment
-from .reruns import Rerun, Reruns
+from .rerun import Rerun
+from .reruns import Reruns
 from .rows import EXPERIMENTS, chosen
 from .sources import Source
 from .training import How, Run, train_one
@@ -26,6 +28,7 @@ def run_experiments(
     seeds: int = 1,
     steps: int = counterexample.STEPS,
     show: Kind = "silent",
+    on_result: Callable[[Reruns], object] | None = None,
 ) -> Reruns:
     """Run experiments by name or by pattern (`fashion-*`, `all`), one after the other.
 
@@ -35,6 +38,7 @@ def run_experiments(
         seed, seeds: so many runs of each, from `seed` on.
         steps: of the counter-example.
         show: progress on stderr.
+        on_result: gets the result so far after each experiment, to keep it whatever comes.
 
     Raises:
         ValueError: no such name, with the nearest, or a number out of its range.
@@ -46,23 +50,65 @@ def run_experiments(
         raise ValueError(f"steps must be a whole number from 1 on, got {steps!r}")
     plays = counterexample.NAME in wanted
     total = total_steps(rows, given, kept, seed) * seeds + (steps if plays else 0)
+    result = Reruns(tuple(names), tuple(wanted), given, kept, seed, seeds)
+    tell = on_result or ignore
     with progress(show, total=total) as shown:
-        reruns = rerun_all(rows, numbers, given, kept, shown)
-        timed = None
+        for rerun in rerun_all(rows, numbers, given, kept, shown):
+            result = replace(result, reruns=(*result.reruns, rerun))
+            tell(result)
         if speed.NAME in wanted:
             timed = speed.run(device=kept.device, count=kept.threads, seed=seed)
-        played = None
+            result = replace(result, timed=timed)
+            tell(result)
         if plays:
             with threads(kept.threads):
-                played = counterexample.run(steps, partial(shown.step, {}))
-    return Reruns(tuple(names), given, kept, seed, seeds, reruns, timed, played)
+                played = counterexample.run(steps, partial(count_on, shown, steps))
+            result = replace(result, played=played)
+            tell(result)
+    return result
+
+
+def ignore(_result: Reruns) -> None:
+    """Where nobody wants to be told."""
+
+
+def count_on(shown: Progress, steps: int, step: int) -> None:
+    """One step of the game for the bar, and a line for each tenth of a long one."""
+    shown.step({})
+    if steps >= counterexample.STEPS and step % (steps // 10) == 0:
+        shown.epoch(f"{counterexample.NAME}: {step:,} of {steps:,} steps")
 
 
 def total_steps(rows: Sequence[Experiment], source: Source, how: How, seed: int) -> int:
-    """The training batches of one seed. Loads all the data, so that what is missing is said now."""
-    return sum(
-        (how.epochs or row.epochs) * batches(row, source, source.load(row, seed)) for row in rows
-    )
+    """The training batches of one seed. Loads all the data, so that what is missing is said now.
+
+    Raises:
+        FileNotFoundError: data is missing; the message has each data set and who wants it.
+    """
+    total, missing = 0, dict[str, FileNotFoundError]()
+    for row in rows:
+        if row.data in missing:
+            continue
+        try:
+            data = source.load(row, seed)
+        except FileNotFoundError as error:
+            missing[row.data] = error
+        else:
+            total += (how.epochs or row.epochs) * batches(row, source, data)
+    if missing:
+        said = [f"{wanting(rows, name)} ({error})" for name, error in missing.items()]
+        raise FileNotFoundError(
+            f"{'; '.join(said)}; give the folder that has it with --data, or train on other data "
+            "with --stand-in digits"
+        )
+    return total
+
+
+def wanting(rows: Sequence[Experiment], data: str) -> str:
+    """Which runs miss their data: the first, and how many more."""
+    names = [row.name for row in rows if row.data == data]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}: {data} is not there"
 
 
 def batches(row: Experiment, source: Source, data: Data) -> int:
@@ -72,9 +118,9 @@ def batches(row: Experiment, source: Source, data: Data) -> int:
 
 def rerun_all(
     rows: Sequence[Experiment], seeds: Sequence[int], source: Source, how: How, shown: Progress
-) -> list[Rerun]:
+) -> Iterator[Rerun]:
     """Every experiment from every seed."""
-    found, count = list[Rerun](), len(rows) * len(seeds)
+    count = len(rows) * len(seeds)
     for number, row in enumerate(rows):
         runs = list[Run]()
         for seed in seeds:
@@ -84,5 +130,4 @@ def rerun_all(
             end = f"{run.accuracies[-1]:.2%}" if run.error is None else "diverged"
             place = number * len(seeds) + len(runs)
             shown.epoch(f"{place}/{count} {row.name}, seed {seed}: {end}")
-        found.append(Rerun(row, runs))
-    return found
+        yield Rerun(row, runs)

@@ -84,9 +84,10 @@ class Experiment:
     """A training run of an original.
 
     `normalise` has the mean and the deviation a channel, or None where the original fed inputs in
-    [0, 1]. `held_out` is the share of the training images that is held out in place of the test
-    part. `transforms` are of the training images alone. `family` groups the runs whose optimizers
-    can be compared: same data, network and epochs.
+    [0, 1]. `held_out` is the share of the training images, the last ones, that is held out in place
+    of the test part; `judges` is how many images the original held out. `transforms` are of the
+    training images alone, `valid_transforms` of those held out. `family` groups the runs whose
+    optimizers can be compared: same data, network and epochs.
     """
 
     name: str
@@ -100,11 +101,13 @@ class Experiment:
     batch_size: int
     epochs: int
     printed: Sequence[Printed]
+    judges: int
     schedule: Schedule = CONSTANT
     normalise: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     held_out: float | None = None
     smoothing: float = 0.0
     transforms: tuple[Transform, ...] = ()
+    valid_transforms: tuple[Transform, ...] = ()
     note: str = ""
 
     @property

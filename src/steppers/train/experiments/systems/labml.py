@@ -19,6 +19,7 @@ EXPERIMENTS = [
         epochs=10,
         normalise=((0.1307,), (0.3081,)),
         printed=[],
+        judges=10_000,
         note="the original printed no accuracy",
     )
 ]

@@ -1,4 +1,4 @@
-"""The networks of the originals' runs that are no task's: an MLP, and residual networks."""
+"""The networks of the originals' runs, beside those that are tasks': an MLP, convolutions."""
 
 from __future__ import annotations
 
@@ -85,7 +85,11 @@ class BothPools(nn.Module):
 
 
 def book_resnet34(classes: int = 10) -> nn.Sequential:
-    """ResNet-34 with the head that fastai puts on it."""
+    """ResNet-34 with the head that fastai puts on it.
+
+    The convolutions begin Kaiming normal by their outputs, as torchvision's do, the head by its
+    inputs.
+    """
     stem = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
     width = 2 * WIDTHS[-1]
     head: list[nn.Module] = [
@@ -96,6 +100,8 @@ def book_resnet34(classes: int = 10) -> nn.Sequential:
     first = [stem, nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)]
     net = nn.Sequential(*first, *stages(pooled=False), *head)
     init_weights(net)
+    for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d)):
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return net
 
 

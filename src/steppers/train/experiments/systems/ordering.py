@@ -1,49 +1,75 @@
-"""Which optimizer came before which, in our runs and in the originals'."""
+"""Which optimizer came before which, ours and the originals', as far as it can be told."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 CLOSE = 0.01  # accuracies nearer than that are not told apart
+SURE = 2  # standard errors by which ours must differ, where there are several seeds
+
+
+@dataclass(frozen=True)
+class End:
+    """The accuracy at a run's end, ours and printed.
+
+    `error` is the standard error of ours over the seeds, 0 for one seed; `half` is half the band of
+    the printed one.
+    """
+
+    name: str
+    ours: float
+    printed: float
+    error: float = 0.0
+    half: float = 0.0
 
 
 @dataclass(frozen=True)
 class Order:
-    """The runs of one family: ours and printed accuracies at the end, by name."""
+    """The runs of one family."""
 
     family: str
-    ours: Mapping[str, float]
-    printed: Mapping[str, float]
+    ends: Sequence[End]
 
     def pairs(self) -> dict[str, int]:
         """How many pairs are in the originals' order, the other way round, or too near to tell."""
         counts = {"same": 0, "opposite": 0, "near": 0}
-        for one, other in combinations(self.ours, 2):
-            mine = self.ours[one] - self.ours[other]
-            theirs = self.printed[one] - self.printed[other]
-            if min(abs(mine), abs(theirs)) < CLOSE:
-                counts["near"] += 1
-            else:
-                counts["same" if mine * theirs > 0 else "opposite"] += 1
+        for one, other in combinations(self.ends, 2):
+            counts[compared(one, other)] += 1
         return counts
 
     def sentence(self) -> str:
         """Both orders, and how far they agree.
 
-        >>> Order("net", {"x-sgd": 0.5, "x-adam": 0.7}, {"x-sgd": 0.4, "x-adam": 0.8}).sentence()
+        >>> Order("net", [End("x-sgd", 0.5, 0.4), End("x-adam", 0.7, 0.8)]).sentence()
         'net: ours adam 70.0%, sgd 50.0%; printed adam 80.0%, sgd 40.0%; pairs: 1 in the same order'
         """
-        cut = common([*self.ours])
-        mine, theirs = (ranked(values, cut) for values in (self.ours, self.printed))
+        cut = common([end.name for end in self.ends])
+        mine = ranked({end.name: end.ours for end in self.ends}, cut)
+        theirs = ranked({end.name: end.printed for end in self.ends}, cut)
         words = {
             "same": "in the same order",
             "opposite": "in the opposite order",
-            "near": f"within {100 * CLOSE:.0f} point",
+            "near": "too near to tell",
         }
         counted = [f"{count} {words[key]}" for key, count in self.pairs().items() if count]
         return f"{self.family}: ours {mine}; printed {theirs}; pairs: {', '.join(counted)}"
+
+
+def compared(one: End, other: End) -> str:
+    """Whether two runs stand to each other as the originals do: "same", "opposite" or "near".
+
+    They are near where ours, or those printed, differ by less than a point or than chance allows:
+    ours by twice the standard error over the seeds, those printed by their bands.
+    """
+    mine, theirs = one.ours - other.ours, one.printed - other.printed
+    ours_far = abs(mine) >= max(CLOSE, SURE * math.hypot(one.error, other.error))
+    theirs_far = abs(theirs) >= max(CLOSE, math.hypot(one.half, other.half))
+    if not (ours_far and theirs_far):
+        return "near"
+    return "same" if mine * theirs > 0 else "opposite"
 
 
 def common(names: Sequence[str]) -> int:
@@ -66,17 +92,13 @@ def ranked(values: Mapping[str, float], cut: int) -> str:
     return ", ".join(f"{name[cut:]} {value:.1%}" for name, value in pairs)
 
 
-def orders(rows: Sequence[tuple[str, str, float | None, float | None]]) -> list[Order]:
-    """The families with several runs, from (family, name, ours, printed) of each run.
+def orders(rows: Sequence[tuple[str, End | None]]) -> list[Order]:
+    """The families with several runs, from the family and the end of each run.
 
-    A run that diverged, or whose original printed nothing, is left out.
+    A run without an end, which diverged or whose original printed nothing, is left out.
     """
-    families: dict[str, list[tuple[str, float, float]]] = {}
-    for family, name, ours, printed in rows:
-        if ours is not None and printed is not None:
-            families.setdefault(family, []).append((name, ours, printed))
-    return [
-        Order(family, {n: o for n, o, _ in found}, {n: p for n, _, p in found})
-        for family, found in families.items()
-        if len(found) > 1
-    ]
+    families: dict[str, list[End]] = {}
+    for family, end in rows:
+        if end is not None:
+            families.setdefault(family, []).append(end)
+    return [Order(family, ends) for family, ends in families.items() if len(ends) > 1]

@@ -3,112 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from ..results import Table, loss_cell
-from ..spreads import Spread
-from . import counterexample, pictures, speed
-from .experiment import Experiment
+from ..results import Table
+from . import counterexample, epochs, pictures, speed
+from .bands import end_band
 from .ordering import Order, orders
+from .rerun import HEADER, Rerun
 from .sources import Source
-from .training import How, Run
+from .training import How
 
-
-@dataclass(frozen=True)
-class Rerun:
-    """One experiment, and our run of it from each seed."""
-
-    experiment: Experiment
-    runs: Sequence[Run]
-
-    @property
-    def finished(self) -> list[Run]:
-        """The runs that did not diverge."""
-        return [run for run in self.runs if run.error is None]
-
-    @property
-    def accuracy(self) -> Spread | None:
-        """Held out at the end; None where all runs diverged."""
-        return Spread.of(run.accuracies[-1] for run in self.finished)
-
-    @property
-    def loss(self) -> Spread | None:
-        """Held out at the end; None where all runs diverged."""
-        return Spread.of(run.rows[-1]["valid_loss"] for run in self.finished)
-
-    @property
-    def by_epoch(self) -> list[float]:
-        """The mean held-out accuracy after each epoch."""
-        columns = zip(*(run.accuracies for run in self.finished), strict=True)
-        return [sum(column) / len(column) for column in columns]
-
-    @property
-    def errors(self) -> list[str]:
-        """Why runs ended before their time."""
-        return [run.error for run in self.runs if run.error]
-
-    def row(self) -> list[str]:
-        """Its line of the table."""
-        one, run = self.experiment, self.runs[0]
-        accuracy = self.accuracy.show("{:.1%}".format) if self.accuracy else "diverged"
-        return [
-            one.name,
-            one.optimizer.words,
-            str(len(run.rows) or "-"),
-            str(run.batch_size),
-            accuracy,
-            loss_cell(self.loss),
-            percent(one.end.accuracy),
-            "-" if one.end.loss is None else f"{one.end.loss:.3f}",
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Its figures and settings, for JSON."""
-        one = self.experiment
-        return {
-            "experiment": one.name,
-            "system": one.system,
-            "page": one.page,
-            "family": one.family,
-            "net": one.net.words,
-            "weights": one.net.weights,
-            "optimizer": one.optimizer.words,
-            "hypers": {"lr": one.lr, **one.optimizer.hypers},
-            "schedule": one.schedule.words,
-            "note": one.note,
-            "data": self.runs[0].data,
-            "batch_size": self.runs[0].batch_size,
-            "original_batch_size": one.batch_size,
-            "steps_per_epoch": self.runs[0].steps_per_epoch,
-            "seeds": [run.seed for run in self.runs],
-            "accuracy": self.accuracy.mean if self.accuracy else None,
-            "accuracy_deviation": self.accuracy.deviation if self.accuracy else None,
-            "loss": self.loss.mean if self.loss else None,
-            "accuracy_by_epoch": self.by_epoch,
-            "printed": [asdict(printed) for printed in one.printed],
-            "seconds": sum(run.seconds for run in self.runs),
-            "errors": self.errors,
-        }
-
-    def curves(self) -> list[dict[str, Any]]:
-        """Every run's losses, rates and rows."""
-        return [
-            {
-                "experiment": self.experiment.name,
-                "seed": run.seed,
-                "losses": list(run.losses),
-                "rates": list(run.rates),
-                "epochs": list(run.rows),
-            }
-            for run in self.runs
-        ]
-
-
-HEADER = (
-    "experiment", "optimizer", "epochs", "batch", "accuracy", "loss",
-    "printed accuracy", "printed loss",
-)  # fmt: skip
+MARKS = (
+    "± of a printed accuracy: where 95 % of the counts on so many images lie; of ours: the "
+    "deviation over the seeds"
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +25,7 @@ class Reruns:
     """The result of `steppers experiment`, for the command line and reports."""
 
     names: Sequence[str]  # as they were asked for
+    wanted: Sequence[str]  # what these stand for
     source: Source
     how: How
     seed: int
@@ -167,26 +77,16 @@ class Reruns:
 
     def orders(self) -> list[Order]:
         """The families in which several optimizers compare."""
-        return orders(
-            [
-                (
-                    rerun.experiment.family,
-                    rerun.experiment.name,
-                    rerun.accuracy.mean if rerun.accuracy else None,
-                    rerun.experiment.end.accuracy,
-                )
-                for rerun in self.reruns
-            ]
-        )
+        return orders([(rerun.experiment.family, rerun.end) for rerun in self.reruns])
 
     def tables(self) -> list[Table]:
         """Runs beside the printed figures, the step times, the game."""
         found = list[Table]()
         if self.reruns:
             found.append(Table(HEADER, [one.row() for one in self.reruns], self.table_title, 2))
+            found.append(epochs.table(self.reruns, self.epochs_title))
         if self.timed is not None:
-            header = ["Adam", f"ms for {self.timed.steps:,} steps", "ratio", "printed ratio"]
-            found.append(Table(header, speed.rows(self.timed), "Step times on labml.ai's network"))
+            found.append(speed.table(self.timed))
         if self.played is not None:
             header = ["optimizer", "x, mean of the last cycle", "average regret"]
             found.append(Table(header, self.played.rows(), "Reddi's counter-example"))
@@ -195,18 +95,52 @@ class Reruns:
     @property
     def table_title(self) -> str:
         """The table's, which says where digits stand in."""
+        return f"Held out at the end{self.over}"
+
+    @property
+    def epochs_title(self) -> str:
+        """The title of the table of epochs."""
+        return f"After each epoch{self.over}"
+
+    @property
+    def over(self) -> str:
+        """What a table's figures are of."""
         seeds = f", mean of {self.seeds} seeds" if self.seeds > 1 else ""
-        return f"Held out at the end{seeds}" + (" (digits)" if self.source.stand_in else "")
+        return seeds + (" (digits)" if self.source.stand_in else "")
 
     def sentences(self) -> list[str]:
         """The orders, the notes, how the game ended, what diverged."""
         return [
             *([f"{self.source.said}."] if self.reruns and self.source.said else []),
+            *self.within(),
             *(order.sentence() for order in self.orders()),
             *([self.played.sentence()] if self.played else []),
+            *([MARKS] if any(end_band(rerun.experiment) for rerun in self.reruns) else []),
             *self.notes(),
+            *self.not_run(),
             *(error for rerun in self.reruns for error in rerun.errors),
         ]
+
+    def within(self) -> list[str]:
+        """How many runs ended within the band of what was printed; nothing on other data."""
+        if self.source.stand_in is not None or self.how.epochs is not None:
+            return []
+        sides: dict[int, list[str]] = {0: [], -1: [], 1: []}
+        for rerun in self.reruns:
+            band, accuracy = end_band(rerun.experiment), rerun.accuracy
+            if band is not None and accuracy is not None:
+                sides[band.side(accuracy.mean)].append(rerun.experiment.name)
+        words = {0: "within", -1: "below", 1: "above"}
+        said = [f"{words[side]} {', '.join(names)}" for side, names in sides.items() if names]
+        return [f"against the printed bands: {'; '.join(said)}"] if said else []
+
+    def not_run(self) -> list[str]:
+        """What was asked for and has no result, as the campaign was stopped before."""
+        done = {rerun.experiment.name for rerun in self.reruns}
+        done |= {speed.NAME} if self.timed else set()
+        done |= {counterexample.NAME} if self.played else set()
+        left = [name for name in self.wanted if name not in done]
+        return [f"stopped before: {', '.join(left)}"] if left else []
 
     def notes(self) -> list[str]:
         """What is to be known of runs, those with the same note together."""
@@ -221,6 +155,8 @@ class Reruns:
         if any(rerun.accuracy for rerun in self.reruns):
             title = self.source.said or "Ours on the originals' data, and what they printed"
             drawn["accuracies"] = pictures.accuracies(self.reruns, title)
+            if any(len(rerun.by_epoch) > 1 for rerun in self.reruns):
+                drawn["epochs"] = pictures.by_epoch(self.reruns, title)
         if self.played is not None:
             drawn["game"] = pictures.game(self.played)
         return drawn
@@ -244,17 +180,10 @@ class Reruns:
         }
 
     def curves(self) -> list[dict[str, Any]]:
-        """Every run's losses, and the game's path once a cycle."""
-        paths = self.played.paths if self.played else {}
-        cycle = counterexample.CYCLE
+        """Every run's losses, and the game's path once in some cycles."""
+        every, paths = self.played.thinned() if self.played else (0, {})
         games = [
-            {"experiment": counterexample.NAME, "optimizer": name, "every": cycle,
-             "x": list(path[::cycle])}
+            {"experiment": counterexample.NAME, "optimizer": name, "every": every, "x": path}
             for name, path in paths.items()
-        ]  # fmt: skip
+        ]
         return [*(curve for rerun in self.reruns for curve in rerun.curves()), *games]
-
-
-def percent(value: float | None) -> str:
-    """An accuracy for the table, a dash where there is none."""
-    return "-" if value is None else f"{value:.1%}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +12,28 @@ from torch import Tensor
 
 from ...data.batched import TensorData
 from ...data.dataset import Data
+from ...data.imagenette import STATISTICS
+from ...data.images import ImageFiles
+from ...data.mnist import FASHION_MNIST, MNIST
 from ...data.normalise import Normalise
 from ...data.registry import load_data
 from ...spec import nearest
+from . import hugging_face
 from .experiment import Experiment
 
 STAND_INS = ("digits",)
 STEPS = 50  # an epoch, at least, on data that stands in
+# Means and deviations of the originals' pixels in [0, 1], by channel.
+PIXELS: Mapping[str, tuple[Sequence[float], Sequence[float]]] = {
+    "mnist": ((MNIST.mean,), (MNIST.std,)),
+    "fashion-mnist": ((FASHION_MNIST.mean,), (FASHION_MNIST.std,)),
+    "imagenette": (STATISTICS.mean, STATISTICS.std),
+}
+# The labels that the training parts begin with: their files have the same names.
+FIRST: Mapping[str, Sequence[int]] = {
+    "mnist": (5, 0, 4, 1, 9, 2, 1, 3, 1, 4),
+    "fashion-mnist": (9, 0, 0, 3, 0, 2, 7, 2, 5, 5),
+}
 
 
 @dataclass(frozen=True)
@@ -66,12 +81,9 @@ class Source:
         if self.stand_in is not None:
             return digits_for(experiment, seed, self.pixels)
         try:
-            return original(experiment, seed, self.folder)
-        except (FileNotFoundError, ConnectionError) as error:
-            raise FileNotFoundError(
-                f"{experiment.name}: its data is not there ({error}); give the folder that has it "
-                "with --data, or train on other data with --stand-in digits"
-            ) from error
+            return original(experiment, self.folder)
+        except ConnectionError as error:
+            raise FileNotFoundError(str(error)) from error
 
     def batch_size(self, experiment: Experiment, data: Data) -> int:
         """The original's; on data that stands in, at most what makes `STEPS` steps an epoch."""
@@ -80,23 +92,64 @@ class Source:
         return max(1, min(experiment.batch_size, len(cast("Any", data.train)) // STEPS))
 
 
-def original(experiment: Experiment, seed: int, folder: str | Path | None) -> Data:
+def original(experiment: Experiment, folder: str | Path | None) -> Data:
     """The data that the original was trained on, in today's split."""
     normalise = None if experiment.normalise is None else Normalise(*experiment.normalise)
     if experiment.data == "imagenette":
-        return load_data(
-            "imagenette",
-            folder,
-            size=experiment.net.shape[1:],
-            transforms=experiment.transforms,
-            normalise=normalise,
-        )
-    options = {} if experiment.held_out is None else {"held_out": experiment.held_out, "seed": seed}
-    data = load_data(experiment.data, folder, **options)
+        return photographs(experiment, folder, normalise)
+    data = files(experiment.data, folder)
+    if experiment.held_out is not None:
+        data = last_held_out(data, experiment.held_out)
     whole = normalise or Normalise((0.0,), (1.0,))
     return replace(
         data, train=with_transform(data.train, whole), valid=with_transform(data.valid, whole)
     )
+
+
+def photographs(
+    experiment: Experiment, folder: str | Path | None, normalise: Normalise | None
+) -> Data:
+    """Imagenette, each part with its own transforms."""
+    data = load_data(
+        "imagenette",
+        folder,
+        size=experiment.net.shape[1:],
+        transforms=experiment.transforms,
+        normalise=normalise,
+    )
+    valid = cast(ImageFiles, data.valid)
+    steps = [*valid.transforms, *experiment.valid_transforms]
+    return replace(
+        data, valid=ImageFiles(valid.files, valid.labels.tolist(), steps, whole=valid.whole)
+    )
+
+
+def files(name: str, folder: str | Path | None) -> Data:
+    """MNIST or Fashion-MNIST: the four files, or what Hugging Face's library left in a folder.
+
+    Raises:
+        ValueError: they are those of the other data set.
+    """
+    place = None if folder is None else hugging_face.find(name, Path(folder).expanduser())
+    data = load_data(name, folder) if place is None else hugging_face.load(name, place)
+    first = tuple(cast(TensorData, data.train).y[:10].tolist())
+    for other, labels in FIRST.items():
+        if other != name and first == labels:
+            raise ValueError(
+                f"{name}: the files in {folder or 'the cache'} are those of {other}, which have the"
+                " same names; give the folder of the right ones"
+            )
+    return data
+
+
+def last_held_out(data: Data, share: float) -> Data:
+    """The last share of the training images in place of the test images."""
+    train = cast(TensorData, data.train)
+    count = round(len(train) * share)
+    first = len(train) - count
+    parts = [TensorData(train.x[at], train.y[at]) for at in (slice(first), slice(first, None))]
+    said = f"{data.name}: {first:,} train, the last {count:,} training images held out"
+    return replace(data, train=parts[0], valid=parts[1], description=said)
 
 
 def with_transform(part: Any, transform: Normalise) -> TensorData:
@@ -106,23 +159,42 @@ def with_transform(part: Any, transform: Normalise) -> TensorData:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Grey images to a shape: bilinear, the channel repeated, (x - mean) / std."""
+    """Grey images to a shape: bilinear, the channel repeated, each then scaled and shifted."""
 
     shape: Sequence[int]
-    mean: float = 0.0
-    std: float = 1.0
+    scale: Sequence[float] = (1.0,)
+    shift: Sequence[float] = (0.0,)
 
     def __call__(self, x: Tensor) -> Tensor:
         channels, *sides = self.shape
         large = F.interpolate(x, size=tuple(sides), mode="bilinear", align_corners=False)
-        return ((large - self.mean) / self.std).expand(-1, channels, -1, -1)
+        scale, shift = (x.new_tensor(part).view(-1, 1, 1) for part in (self.scale, self.shift))
+        return (large * scale + shift).expand(-1, channels, -1, -1)
+
+    def onto(self, x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Stretch:
+        """This stretch with what gives images `x` such means and deviations, by channel."""
+        seen = self(x)[:, 0]
+        here, wide = seen.mean().item(), seen.std(correction=0).item()
+        scale = [one / wide for one in std]
+        shift = [one - here * by for one, by in zip(mean, scale, strict=True)]
+        return Stretch(self.shape, scale, shift)
+
+
+def inputs_of(experiment: Experiment) -> tuple[list[float], list[float]]:
+    """The means and deviations, by channel, of what the original's network was fed."""
+    means, stds = PIXELS[experiment.data]
+    if experiment.normalise is None:
+        return [*means], [*stds]
+    triples = zip(means, stds, *experiment.normalise, strict=True)
+    found = [((mean - less) / by, std / by) for mean, std, less, by in triples]
+    return [mean for mean, _ in found], [std for _, std in found]
 
 
 def digits_for(experiment: Experiment, seed: int, pixels: int | None) -> Data:
     """scikit-learn's digits in the shape of a run's inputs, by default as small as suits its net.
 
-    They are in [0, 1], or have mean 0 and deviation 1 where the original's inputs did. There is no
-    random transform: a digit that is turned round is another one.
+    They have the mean and the deviation that the original's inputs had, since a rate suits inputs
+    of one size. There is no random transform: a digit that is turned round is another one.
 
     Raises:
         ValueError: pixels are given that the network cannot take.
@@ -132,19 +204,12 @@ def digits_for(experiment: Experiment, seed: int, pixels: int | None) -> Data:
     side = experiment.net.small if pixels is None or channels == 1 else pixels
     data = load_data("digits", seed=seed)
     train, valid = cast(TensorData, data.train), cast(TensorData, data.valid)
-    xs = [(part.x + 1) / 2 for part in (train, valid)]
-    stretch = Stretch((channels, side, side))
-    if experiment.normalise is not None:
-        seen = stretch(xs[0])[:, 0]
-        stretch = Stretch(stretch.shape, seen.mean().item(), seen.std(correction=0).item())
-    parts = [
-        TensorData(x, part.y, transform=stretch) for x, part in zip(xs, (train, valid), strict=True)
-    ]
+    stretch = Stretch((channels, side, side)).onto(train.x, *inputs_of(experiment))
     shrunk = f" in place of {height}x{height}" if side != height else ""
     return replace(
         data,
-        train=parts[0],
-        valid=parts[1],
+        train=TensorData(train.x, train.y, transform=stretch),
+        valid=TensorData(valid.x, valid.y, transform=stretch),
         shape=(channels, side, side),
         description=(
             f"digits in place of {experiment.data}, resized to {channels}x{side}x{side}{shrunk}: "
