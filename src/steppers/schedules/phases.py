@@ -36,8 +36,8 @@ class Combined:
 def combine(weights: Sequence[float], schedules: Sequence[Schedule]) -> Combined:
     """Schedules one after another, each for its share of the run, on positions of its own.
 
-    Weights are at least 0 and sum to 1. At a boundary the later schedule applies, at 1 the end of
-    the last; one of weight 0 lasts for no step. Raises ValueError for weights that do not fit and
+    Weights are at least 0 and sum to 1; a schedule of weight 0 is left out. At a boundary the later
+    schedule applies, at 1 the end of the last. Raises ValueError for weights that do not fit and
     TypeError for a schedule that cannot be called.
 
     >>> from steppers.schedules import lin, no
