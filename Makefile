@@ -6,13 +6,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help test bare crash check demo docs format clean
+.PHONY: help test bare crash originals check demo docs format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make test    lint, types, layers, file sizes, then all tests"
 	@echo "make bare    all tests as if llvmlite and Triton were not installed (TESTS=… some)"
 	@echo "make crash   kill training 50 times at random moments; resumed, it must end with the same bits"
+	@echo "make originals  install fastai, labml, timm, Composer and qhoptim aside; ours must equal theirs"
 	@echo "make docs    build the documentation into docs/_build/html, running every tutorial"
 	@echo "make check   lint, types, layers and file sizes alone"
 	@echo "make demo    train one small network with four optimizers and compare them"
@@ -37,6 +38,11 @@ bare: $(INSTALLED)
 crash: $(INSTALLED)
 	$(BIN)/python tests/crash.py --times 50
 
+# Without dependencies, which would replace torch; in a folder of their own, which tests alone see.
+originals: $(INSTALLED)
+	$(BIN)/python -m pip install -q --no-deps --target .originals --upgrade -r tests/originals.txt
+	ORIGINALS=required PYTHONPATH=.originals $(BIN)/python -m pytest -q tests/test_originals.py
+
 # A failing tutorial or a warning stops the build. It leaves every page and picture in docs/_build.
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
@@ -50,7 +56,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/learn
+	rm -rf .venv .originals .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/learn
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is newer than what decides the packages, so they are installed once.
