@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import time
 from functools import partial
 from math import sqrt
 
@@ -62,6 +63,10 @@ def numpy_random(p, lr):
 def counts_calls(p, lr):
     SEEN.append(1)
     p.data.add_(p.grad, alpha=-lr * len(SEEN))
+
+
+def reads_the_clock(p, lr):
+    p.data.add_(p.grad, alpha=-lr * time.perf_counter_ns())
 
 
 def sets_a_global(p, lr):
@@ -232,9 +237,10 @@ ERRORS = [
      "write a rule with uniform(x), normal(x) or coin(x) of steppers.ops"),
     (random_scalar, "draws random numbers by torch.rand", "write a rule with uniform(x)"),
     (random_method, "draws random numbers by .normal_()", "write a rule with uniform(x)"),
-    (python_random, "is not pure: two runs of it differ", "let it depend on p, its gradient"),
-    (numpy_random, "is not pure: two runs of it differ", "let it depend on p, its gradient"),
-    (counts_calls, "is not pure: two runs of it differ", "let it depend on p, its gradient"),
+    (python_random, "draws random numbers by random.random", "write a rule with uniform(x)"),
+    (numpy_random, "draws random numbers by numpy.random.rand", "write a rule with uniform(x)"),
+    (counts_calls, "changes SEEN, a list, which is outside of the step", "keep in the state"),
+    (reads_the_clock, "is not pure: two runs of it differ", "let it depend on p, its gradient"),
     (sets_a_global, "assigns COUNT, a variable outside of sets_a_global", "keep in the state"),
     (loops_on_data, "asks 16 questions about traced values in one run: a loop on data has no fixed "
      "length", CONSTANT),
@@ -273,9 +279,8 @@ ERRORS = [
 ]
 # fmt: on
 AFTERWARDS = {  # known when the code has returned: there is no line to give
-    python_random,
-    numpy_random,
     counts_calls,
+    reads_the_clock,
     sets_a_global,
     keeps_the_gradient,
     keeps_rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -36,6 +37,10 @@ class Procedure:
     module: str
     hypers: Mapping[str, Any]  # in order, with defaults or REQUIRED
     unclear: frozenset[str] = frozenset()  # names that may be state or hypers
+    absent: frozenset[str] = frozenset()  # names that are None if nobody gives them
+    signed: frozenset[str] = frozenset()  # the names of its signature
+    keywords: str = ""  # the name of its **kwargs, if it uses them
+    loops: bool = False  # it goes through parameters on its own
 
 
 def arguments(
@@ -44,14 +49,22 @@ def arguments(
     numbers: Mapping[str, float],
     constants: Mapping[str, Any],
     asked: Asked,
+    first_is_p: bool = True,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """What a function gets: p, its gradient, the state, and the rest by name."""
+    """What a function gets: p, its gradient, the state, and the rest by name.
+
+    Where no argument is called p, the first one is p, whatever its name.
+    """
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    for i, arg in enumerate(parameters):
+    listed = list(parameters)
+    unnamed = first_is_p and not any(arg.name in P for arg in listed)
+    for i, arg in enumerate(listed):
+        if arg.kind is arg.VAR_KEYWORD:
+            kwargs |= world.more
         if arg.kind in (arg.VAR_KEYWORD, arg.VAR_POSITIONAL):
             continue
-        given = _argument(world, arg, i, numbers, constants, asked)
+        given = _argument(world, arg, unnamed and i == 0, numbers, constants, asked)
         if given is _LEFT_OUT:
             continue
         if arg.kind is arg.POSITIONAL_ONLY:
@@ -67,40 +80,62 @@ _LEFT_OUT = object()
 def _argument(
     world: World,
     arg: inspect.Parameter,
-    place: int,
+    may_be_p: bool,
     numbers: Mapping[str, float],
     constants: Mapping[str, Any],
     asked: Asked,
 ) -> Any:
     name = arg.name
     whole = {**dict.fromkeys(P, world.p), **dict.fromkeys(G, world.g), "state": world.state}
-    if name in world.state:
-        return world.state[name]
     if name in constants:
         return constants[name]
-    if name in numbers or name in asked.hypers:
-        return world.hyper(name)
     if name in whole and arg.default is arg.empty:
         return whole[name]
+    if may_be_p and arg.default is arg.empty and name not in asked.hypers:
+        return world.p
+    if name in world.state:
+        return world.state[name]
+    if name in numbers or name in asked.hypers:
+        return world.hyper(name)
     if arg.default is not arg.empty:
         return _LEFT_OUT
-    if place == 0 and not asked.guess:
-        return world.p
     if name == "step":
         return world.counter()
+    world.required.add(name)
     return world.hyper(name, guess=asked.guess and name not in HYPERS)
 
 
 @contextmanager
-def unwritten(world: World, copied: Any) -> Generator[None]:
-    """Raise for an attribute that the code sets within a with-block: it would be lost."""
+def unwritten(world: World, rebind: Rebinder, copied: Any) -> Generator[None]:
+    """Raise for what the code sets on its object within a with-block: it would be lost."""
     before = dict(getattr(copied, "__dict__", {}))
+    for name, value in before.items():
+        rebind.watch.add(value, f"self.{name}")
     yield
     for name, value in getattr(copied, "__dict__", {}).items():
         if before.get(name, before) is not value:
             world.recorder.refuse(
                 f"sets self.{name} in a step", "keep in the state what changes from step to step"
             )
+
+
+def assigned_in(fn: Any) -> set[str]:
+    """The variables that a function binds to something of its own."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    steps = dis.get_instructions(code) if code else ()
+    stored = (step.argval for step in steps if "STORE" in step.opname)
+    return {n for argval in stored for n in (argval if isinstance(argval, tuple) else (argval,))}
+
+
+def keywords_of(fn: Any) -> str:
+    """The name of a function's **kwargs if its code uses them, else ""."""
+    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_VARKEYWORDS:
+        return ""
+    place = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
+    name = code.co_varnames[place]
+    used = (step.argval for step in dis.get_instructions(code) if step.opname.startswith("LOAD"))
+    return name if any(name in (u if isinstance(u, tuple) else (u,)) for u in used) else ""
 
 
 def snake(name: str) -> str:

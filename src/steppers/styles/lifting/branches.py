@@ -74,8 +74,20 @@ def choose(recorder: Recorder, condition: Raw, a: Raw, b: Raw) -> Raw:
         if not (same(pair[0], a) and same(pair[1], b)):
             chosen = choose(recorder, condition, *pair)
             return _rebuilt(recorder, a, b, pair, chosen, {})
+    if is_condition(a) and is_condition(b):
+        return _either(recorder, condition, a, b)
     joined = _joined_conditions(recorder, condition, a, b)
     return recorder.record("where", condition, a, b) if joined is None else joined
+
+
+def _either(recorder: Recorder, condition: Raw, a: Raw, b: Raw) -> Raw:
+    """The condition a or b, by another condition: in & and |, which engines take of any type."""
+    yes = a if a is False else condition if a is True else recorder.record("and", condition, a)
+    other = recorder.record("not", condition)
+    no = b if b is False else other if b is True else recorder.record("and", other, b)
+    if yes is False or no is False:
+        return no if yes is False else yes
+    return recorder.record("or", yes, no)
 
 
 def _as_products(recorder: Recorder, a: Raw, b: Raw) -> tuple[Raw, Raw]:

@@ -17,8 +17,19 @@ import torch
 from ...chain import REQUIRED
 from ...optimizer import Optimizer
 from . import symbols
-from .arguments import HYPERS, Asked, G, P, Procedure, arguments, snake, unwritten
-from .classes import METHODS, built_of, group_of, methods_of
+from .arguments import (
+    HYPERS,
+    Asked,
+    G,
+    P,
+    Procedure,
+    arguments,
+    assigned_in,
+    keywords_of,
+    snake,
+    unwritten,
+)
+from .classes import METHODS, built_of, differing, group_of, methods_of
 from .rebinding import Rebinder
 from .worlds import World, is_hyper
 
@@ -58,8 +69,9 @@ def parts(what: Any) -> list[Any] | None:
 
 
 def with_hypers(found: list[Procedure], optimizer: Any) -> list[Procedure]:
-    """Procedures whose defaults are the hypers of an optimizer's first group."""
+    """Procedures whose defaults are the hypers of an optimizer, where its groups have the same."""
     given = {n: v for n, v in group_of(optimizer).items() if is_hyper(v)}
+    given |= dict.fromkeys(given.keys() & differing(optimizer), REQUIRED)
     return [
         replace(each, hypers={n: given.get(n, d) for n, d in each.hypers.items()}) for each in found
     ]
@@ -94,6 +106,9 @@ def _function(what: Any, asked: Asked, options: Mapping[str, Any]) -> Procedure:
     name = getattr(fn, "__name__", type(fn).__name__)
     named = "lifted" if name == "<lambda>" else name
     parameters = inspect.signature(fn).parameters
+    open_ended = any(arg.kind is arg.VAR_KEYWORD for arg in parameters.values())
+    for unknown in sorted(bound.keys() - parameters.keys() if not open_ended else ()):
+        raise TypeError(f"lift: {name} takes no {unknown!r}; it has {', '.join(parameters)}")
     slots = any(hasattr(arg.default, "hyper") for arg in parameters.values())
     if slots or str(fn.__module__).startswith("steppers.rules"):
         raise TypeError(f"lift: {name} is a rule already: pass it as it is")
@@ -107,14 +122,19 @@ def _function(what: Any, asked: Asked, options: Mapping[str, Any]) -> Procedure:
         def run(world: World) -> None:
             copied = rebind(fn) if inspect.isroutine(fn) else rebind.instance(fn)
             args, kwargs = arguments(world, parameters.values(), numbers, constants, asked)
-            with unwritten(world, copied):
-                _take(world, copied(*args, **kwargs))
+            with unwritten(world, rebind, copied):
+                _take(world, copied(*args, **kwargs), whole="state" in kwargs)
 
         return run
 
     required = {a.name: REQUIRED for a in parameters.values() if a.name not in numbers}
     unclear = _unclear(parameters.values(), {*numbers, *constants})
-    return Procedure(named, start, numbers, fn.__module__, {**required, **numbers}, unclear)
+    assigned = assigned_in(fn)
+    absent = frozenset(n for n, d in signed.items() if d is None and n not in {*bound, *assigned})
+    return Procedure(
+        named, start, numbers, fn.__module__, {**required, **numbers}, unclear, absent,
+        frozenset(parameters), keywords_of(fn if inspect.isroutine(fn) else type(fn).__call__),
+    )  # fmt: skip
 
 
 def _unclear(arguments: Iterable[inspect.Parameter], settled: set[str]) -> frozenset[str]:
@@ -143,12 +163,17 @@ def _attached(fn: Any) -> dict[str, Any]:
     return found
 
 
-def _take(world: World, result: Any) -> None:
-    """A returned dict is new state; p itself may be returned, and nothing else."""
+def _take(world: World, result: Any, whole: bool) -> None:
+    """A returned dict is new state, or all of it; p itself may be returned, and nothing else."""
     if isinstance(result, Mapping):
         if result is not world.state:
             for name, value in result.items():
                 world.state[name] = value
+            lacking = world.state.items_.keys() - result.keys()
+            if whole and lacking:
+                world.recorder.refuse(
+                    f"returns a state without {min(lacking)}", "return all of the state"
+                )
     elif symbols.is_stand(result) and result.lift_cell is not world.p.lift_cell:
         world.recorder.refuse(
             "returns another tensor than p", "change p in place, or return new state as a dict"
@@ -174,12 +199,15 @@ def _stat(stat: Any, asked: Asked) -> Procedure:
                     if key not in world.state:
                         world.state[key] = value
             args, kwargs = arguments(world, parameters, numbers, {}, asked)
-            with unwritten(world, copied):
-                _take(world, copied.update(*args, **kwargs))
+            with unwritten(world, rebind, copied):
+                _take(world, copied.update(*args, **kwargs), whole=True)
 
         return run
 
     required = {a.name: REQUIRED for a in parameters if a.name not in numbers}
     unclear = _unclear(parameters, set(numbers))
     module = type(stat).__module__
-    return Procedure(name, start, numbers, module, {**required, **numbers}, unclear)
+    return Procedure(
+        name, start, numbers, module, {**required, **numbers}, unclear,
+        signed=frozenset(a.name for a in parameters), keywords=keywords_of(stat.update),
+    )  # fmt: skip

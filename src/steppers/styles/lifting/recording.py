@@ -13,8 +13,10 @@ from typing import Any, NoReturn, TypeAlias, cast
 
 from ...optable import OPS, Operand
 from ...tracing import HOST, PER_TENSOR, Tracer, Type, Value
+from .catching import RAISING, caught_by
 
 Raw: TypeAlias = Value | float | int | bool
+OTHER = "other "  # before the names of the inputs of another parameter
 MOST_QUESTIONS = 16  # of one run: more of them is a loop that asks its own results
 
 
@@ -29,6 +31,8 @@ class Recorder:
         self.taken: dict[Value, bool] = {}  # the questions of the present run, as answered
         self.script: list[bool] = []  # the answers that it shall get, as far as they are given
         self.refusal: TypeError | None = None  # kept: the user's code may catch it
+        self.first = True  # the present run is of a parameter's first step
+        self.elsewhere: bool | None = None  # the answer about other parameters than the lifted one
 
     def input(self, name: str, type: Type) -> Value:
         """The input of that name."""
@@ -48,6 +52,8 @@ class Recorder:
             return folded
         attrs = {"over": over} if OPS[op].kind == "reduce" else {}
         self._read_names()
+        if op in RAISING and all(extent_of(arg) == HOST for arg in args):
+            self._refuse_caught()
         return self.tracer.record(op, cast("Sequence[Operand]", args), **attrs)
 
     def _fold(self, op: str, args: tuple[Raw, ...]) -> Raw | None:
@@ -66,6 +72,8 @@ class Recorder:
         if op == "pow" and not isinstance(args[1], Value) and args[1] in (0.5, 1, 2):
             words = {0.5: "sqrt", 2: "square"}
             return self.record(words[args[1]], args[0]) if args[1] != 1 else args[0]
+        if op == "add" and type(args[0]) is int:
+            args = args[::-1]
         if op in ("add", "sub") and type(args[1]) is int:
             return self._count(args[0], args[1] if op == "add" else -args[1])
         return None
@@ -99,11 +107,26 @@ class Recorder:
         size = self.record("abs", x)
         return size if op == "rms" else self.record("mul", size, self.record("sqrt", count))
 
+    def _refuse_caught(self) -> None:
+        """Raise where somebody's code would catch an error that no rule raises."""
+        for frame in _frames():
+            caught = caught_by(frame.f_code) if frame.f_code in self.codes else ""
+            if caught:
+                self.refuse(
+                    f"catches {caught}, while numbers of a rule raise none: 1 / 0 is inf",
+                    "ask before: if x != 0",
+                )
+
     # --- branches -------------------------------------------------------------------------------
 
     def decide(self, condition: Value) -> bool:
         """The answer of this run to an `if`; both answers are run, one after the other."""
+        if self.elsewhere is not None and any(n.startswith(OTHER) for n in inputs_of(condition)):
+            return self.elsewhere
         if condition not in self.taken:
+            known = self._about_first(condition)
+            if known is not None:
+                return known
             if len(self.taken) >= MOST_QUESTIONS:
                 self.refuse(
                     f"asks {MOST_QUESTIONS} questions about traced values in one run: a loop on "
@@ -113,6 +136,31 @@ class Recorder:
             here = len(self.taken)
             self.taken[condition] = self.script[here] if here < len(self.script) else True
         return self.taken[condition]
+
+    def _about_first(self, condition: Value) -> bool | None:
+        """The answer to whether this is the first step; None for other questions."""
+        if condition.op not in ("eq", "ne", "lt", "le", "gt", "ge"):
+            return None
+        sides = [self._at(arg) for arg in condition.args]
+        known = [side for side in sides if side is not None]
+        if len(known) < len(sides):
+            return None
+        host: Any = OPS[condition.op].host
+        first, second, late = (host(*(side[i] for side in known)) for i in range(3))
+        if second is not late or first is second:
+            return None
+        return first if self.first else second
+
+    def _at(self, raw: Raw) -> tuple[float, ...] | None:
+        """A number, or t and a whole number more, at the steps 1 and 2 and in the end."""
+        steps = (1, 2, math.inf)
+        if not isinstance(raw, Value):
+            return (raw, raw, raw)
+        if raw is self.t:
+            return steps
+        counts = raw.op in ("add", "sub") and raw.args[0] is self.t and type(raw.args[1]) is int
+        host: Any = OPS[raw.op].host if counts else None
+        return tuple(host(step, raw.args[1]) for step in steps) if counts else None
 
     # --- names and places -----------------------------------------------------------------------
 
@@ -133,10 +181,18 @@ class Recorder:
 
     def refuse(self, what: str, instead: str) -> NoReturn:
         """Raise TypeError for something in the user's code, with its place."""
+        self.fail(self.refusal_of(what, instead))
+
+    def refusal_of(self, what: str, instead: str) -> TypeError:
+        """The error for something in the user's code, with its place."""
         here = next((f for f in _frames() if f.f_code in self.codes), None)
         where = _place(here.f_code, here.f_lineno) if here else ""
-        self.refusal = TypeError(f"lift: {self.name} {what}{where}; {instead}")
-        raise self.refusal
+        return TypeError(f"lift: {self.name} {what}{where}; {instead}")
+
+    def fail(self, refusal: TypeError) -> NoReturn:
+        """Raise it, and note it: the user's code may catch it."""
+        self.refusal = refusal
+        raise refusal
 
     def failed(self, error: Exception) -> TypeError:
         """What to raise when the user's code fails on stand-ins."""
@@ -164,7 +220,7 @@ def _place(code: CodeType, line: int) -> str:
 
 
 def _has_elements(arg: Raw) -> bool:
-    return isinstance(arg, Value) and arg.extent != HOST
+    return isinstance(arg, Value) and not is_scalar(arg.extent)
 
 
 def same(a: Raw, b: Raw) -> bool:
@@ -214,6 +270,18 @@ def substituted(recorder: Recorder, roots: Sequence[Raw], put: Mapping[Value, Ra
 def _again(recorder: Recorder, old: Value, args: list[Raw], attrs: dict[str, Any]) -> Raw:
     made = recorder.record(old.op, *args, over=attrs.get("over"))
     return made.named(old.name) if isinstance(made, Value) and old.name else made
+
+
+def inputs_of(*roots: Any) -> dict[str, Value]:
+    """The inputs that values are computed from, by name."""
+    seen: set[Value] = set()
+    stack = [root for root in roots if isinstance(root, Value)]
+    while stack:
+        value = stack.pop()
+        if value not in seen:
+            seen.add(value)
+            stack.extend(value.operands())
+    return {value.name: value for value in seen if value.is_input}
 
 
 def extent_of(raw: Raw) -> Type:

@@ -1,14 +1,9 @@
-"""Stand-ins for the tensors and numbers of somebody's code: what is done to them is recorded.
-
-A tensor holds a cell, and in-place methods put a new value into it, so that all who hold the cell
-see it: `p.data` and `p` are one cell, as they are one memory.
-"""
+"""Stand-ins for the tensors and numbers of somebody's code: what is done to them is recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NoReturn, cast
 
 from torch import Tensor
@@ -16,28 +11,9 @@ from torch import Tensor
 from ...optable import OPS
 from ...tracing import FULL, HOST, Type, Value, broadcast
 from . import methods
+from .guessing import Guessed, blame_many
+from .memory import Cell
 from .recording import Raw, Recorder, extent_of, is_condition, is_scalar
-
-
-class Guessed(BaseException):  # past an `except Exception` of the code under lifting
-    """A name of the signature was used as a tensor or as a number, so that is what it is."""
-
-    def __init__(self, name: str, is_tensor: bool) -> None:
-        super().__init__(name)
-        self.name, self.is_tensor = name, is_tensor
-
-
-@dataclass(eq=False)
-class Cell:
-    """What a tensor holds now, of which shape, and what it held when it was made."""
-
-    value: Raw
-    extent: Type
-    changed: bool = False
-    initial: Raw = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.initial = self.value
 
 
 class Stand:
@@ -53,6 +29,8 @@ class Stand:
     @property
     def raw(self) -> Raw:
         """The value that it holds now."""
+        if self.lift_cell.lost is not None:
+            self.lift_recorder.fail(self.lift_cell.lost)
         return self.lift_cell.value
 
     def named_cell(self) -> Raw | None:
@@ -64,6 +42,8 @@ class Stand:
             return NotImplemented
         pair = (other, self) if swapped else (self, other)
         return made(self.lift_recorder, op, *pair)
+
+    __array_ufunc__ = None  # so that NumPy's numbers leave their operators to this class
 
     # fmt: off
     def __add__(self, o: Any) -> Any: return self._operator("add", o)
@@ -131,13 +111,21 @@ class Stand:
         self.lift_recorder.refuse("rounds a traced number", "write torch.floor(x + 0.5)")
 
     def __floordiv__(self, other: Any) -> Any:
-        return made(self.lift_recorder, "floor", self._operator("div", other))
+        return methods.floor_divided(self, other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return made(self.lift_recorder, "floor", self._operator("div", other, True))
+        return methods.floor_divided(other, self)
 
     def __repr__(self) -> str:
-        return repr(self.raw)
+        return repr(self.lift_cell.value)
+
+    def __str__(self) -> str:
+        self.lift_recorder.refuse("makes text of a traced value", "log outside of the step")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("data", "grad"):
+            self.lift_recorder.refuse(f"sets .{name} of a tensor", "keep it in the state")
+        object.__setattr__(self, name, value)
 
     def __format__(self, spec: str) -> NoReturn:
         self.lift_recorder.refuse("prints a traced value", "log outside of the step")
@@ -177,6 +165,18 @@ class Stand:
 class StandNumber(Stand):
     """A hyper-parameter, a step count, or what was computed from them and by item()."""
 
+    def __hash__(self) -> int:
+        self.lift_recorder.refuse(
+            "looks a traced number up in a dict or a set", "write if and ==, or compute it"
+        )
+
+    def _apart(self, *_: Any) -> NoReturn:
+        self.lift_recorder.refuse(
+            f"takes {self!r} apart, as a tuple", "take its members by name, or bind a constant"
+        )
+
+    __getitem__ = __iter__ = __len__ = _apart  # pyright: ignore[reportAssignmentType]  # all refuse
+
     @property
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         return float
@@ -210,6 +210,9 @@ class StandTensor(Stand):
     def __itruediv__(self, o: Any) -> Any: return self.change("div", o)
     def __ipow__(self, o: Any) -> Any: return self.change("pow", o)
     def __imod__(self, o: Any) -> Any: return self.change("mod", o)
+    def __iand__(self, o: Any) -> Any: return self.change("and", o)
+    def __ior__(self, o: Any) -> Any: return self.change("or", o)
+    def __ifloordiv__(self, o: Any) -> Any: return self.put(self // o)
     # fmt: on
 
     def change(self, op: str, other: Any) -> StandTensor:
@@ -220,13 +223,18 @@ class StandTensor(Stand):
 
     def put(self, new: Any) -> StandTensor:
         """Take a new value in place."""
-        extent = logical(new)  # one number fills a tensor of any shape
-        if extent != self.lift_cell.extent and not is_scalar(extent):
+        self._refuse_shape(logical(new))
+        raw = raw_of(self.lift_recorder, new)
+        if is_condition(raw) and not is_condition(self.lift_cell.value):
+            raw = self.lift_recorder.record("where", raw, 1.0, 0.0)
+        self.lift_cell.put(self.lift_recorder, raw)
+        return self
+
+    def _refuse_shape(self, extent: Type) -> None:
+        if extent != self.lift_cell.extent and not is_scalar(extent):  # one number fills any shape
             self.lift_recorder.refuse(
                 "changes a tensor in place by one of another shape", "bind the result to a name"
             )
-        self.lift_cell.value, self.lift_cell.changed = raw_of(self.lift_recorder, new), True
-        return self
 
     @property
     def data(self) -> Any:
@@ -235,7 +243,11 @@ class StandTensor(Stand):
 
     @data.setter
     def data(self, new: Any) -> None:
-        self.put(new)
+        """Take other memory; who holds the former keeps it."""
+        self._refuse_shape(logical(new))
+        if not issubclass(type(new), StandTensor) or logical(new) != self.lift_cell.extent:
+            self.lift_recorder.refuse(f"sets .data to {new!r}", "write copy_() or fill_()")
+        self.__dict__["lift_cell"] = new.lift_cell
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -272,6 +284,7 @@ class StandParameter(StandTensor):
     grad_stand: StandTensor
     held: Any
     own_names: frozenset[str]
+    _is_param = True  # for isinstance(p, torch.nn.Parameter)
 
     def refuse_attributes(self) -> None:
         """Raise for state that was put into p.__dict__, where nobody notes it."""
@@ -286,14 +299,16 @@ class StandParameter(StandTensor):
 
     @property
     def grad(self) -> StandTensor:
-        """The gradient: a value of the step, whoever changes it."""
+        """The gradient: a value of the step, whoever changes or replaces it."""
         return self.grad_stand
 
     @grad.setter
     def grad(self, new: Any) -> None:
         if new is None:
             self.lift_recorder.refuse("drops the gradient", "leave that to zero_grad()")
-        self.grad_stand.put(new)
+        if not issubclass(type(new), StandTensor) or logical(new) != FULL:
+            self.lift_recorder.refuse(f"sets the gradient to {new!r}", "give it a tensor like p")
+        self.__dict__["grad_stand"] = new
 
     def __getattr__(self, name: str) -> Any:
         if name in self.held:
@@ -321,8 +336,10 @@ def raw_of(recorder: Recorder, x: Any) -> Raw:
     """The value of an operand; TypeError for tensors that the code makes itself."""
     if is_stand(x):
         return x.raw
-    if isinstance(x, bool | int | float):
+    if type(x) in (bool, int, float):
         return x
+    if isinstance(x, Integral):
+        return int(x)
     if isinstance(x, Tensor) and x.numel() == 1 and x.ndim == 0:
         return x.item()
     if isinstance(x, Real):
@@ -364,16 +381,6 @@ def _as_number(recorder: Recorder, raw: Raw) -> Raw:
 def tensor(recorder: Recorder, raw: Raw, extent: Type = FULL) -> StandTensor:
     """A new tensor that holds a value."""
     return StandTensor(recorder, Cell(raw, extent))
-
-
-def blame_many(recorder: Recorder, guesses: frozenset[str]) -> NoReturn:
-    """Raise for names of which the code does not tell what they are."""
-    listed = ", ".join(sorted(guesses))
-    first = min(guesses)
-    recorder.refuse(
-        f"takes {listed}, and its signature does not say which are state and which numbers",
-        f"pass slots=({first!r},) or hypers=({first!r},) to lift",
-    )
 
 
 def recorder_of(args: Any, kwargs: Any) -> Recorder:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, MutableMapping
+import keyword
+from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import torch
 
 from ...names import TUPLES
-from ...tracing import FULL, HOST, Type, Value
+from ...tracing import FULL, HOST, Type
 from . import symbols
-from .recording import Raw, Recorder
+from .memory import Cell, Pairs, doubt
+from .recording import OTHER, Raw, Recorder
 
 _TAKEN = ("p", "g", "u", "t")
 
@@ -34,31 +36,66 @@ class Made:
     starts: list[Raw]
 
 
+@dataclass(frozen=True)
+class Held:
+    """The state before a run: its tensors and numbers, which of them are one memory, its switches.
+
+    Switches are True, False and None: they choose what is run, and are the same in all steps.
+    """
+
+    names: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    pairs: Pairs = field(default_factory=dict["frozenset[str]", bool])
+    switches: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
 class World:
     """One run's parameter, gradient and state.
 
     `held` is what the state holds before the run, `starts` are numbers that it holds before the
     first one, and `counts` are those of them that count the steps, with their first values.
+    `prefix` is put before the names of inputs, for another parameter than the one that is lifted.
     """
 
     def __init__(
         self,
         recorder: Recorder,
         first: bool,
-        held: Mapping[str, Known],
+        held: Held,
         starts: Mapping[str, Raw],
         counts: Mapping[str, int],
+        prefix: str = "",
     ) -> None:
-        self.recorder, self.first, self.counts = recorder, first, counts
-        self.g = symbols.tensor(recorder, recorder.input("g", FULL))
+        self.recorder, self.first, self.counts, self.prefix = recorder, first, counts, prefix
+        self.starts, self.held = starts, held
+        self.more: dict[str, Any] = {}  # what goes into **kwargs
+        self.required: set[str] = set()  # hypers that the code takes without a default
+        self.others: list[World] = []  # of further parameters, which run before this one
+        self.g = symbols.tensor(recorder, recorder.input(prefix + "g", FULL))
         self.state = State(self)
-        cell = symbols.Cell(recorder.input("p", FULL), FULL)
+        cell = Cell(recorder.input(prefix + "p", FULL), FULL)
         self.p = symbols.StandParameter(recorder, cell, self.g, self.state)
-        for name, known in held.items():
-            self.state.items_[name] = self._stand(name, known)
+        self._fill(held)
         for name, number in starts.items():
             if first:
                 self.state[name] = number
+
+    def _fill(self, held: Held) -> None:
+        items = self.state.items_
+        for name, known in held.names.items():
+            one = next((n for n in items if held.pairs.get(frozenset((n, name)))), None)
+            items[name] = self._stand(name, known) if one is None else items[one]
+        for pair, always in held.pairs.items():
+            one, other = sorted(pair)
+            if not always and one in items and other in items:
+                why = f"{one} and {other} are one in some steps or on one side of an if"
+                doubt(items[one].lift_cell, items[other].lift_cell, why)
+        items.update(held.switches)
+
+    def other(self) -> World:
+        """The world of a further parameter of the same optimizer."""
+        made = World(self.recorder, self.first, self.held, self.starts, self.counts, OTHER)
+        self.others.append(made)
+        return made
 
     def _stand(self, name: str, known: Known) -> Any:
         if known.count is not None:
@@ -66,31 +103,46 @@ class World:
         elif name in self.counts:
             raw = self.recorder.counted(self.counts[name] - 1)
         else:
-            raw = self._input(name, known.extent)
+            self.check_name(name)
+            raw = self.recorder.input(self.prefix + name, known.extent)
         kind = symbols.StandNumber if known.is_number else symbols.StandTensor
-        return kind(self.recorder, symbols.Cell(raw, known.extent))
+        return kind(self.recorder, Cell(raw, known.extent))
 
     def hyper(self, name: str, guess: bool = False) -> symbols.StandNumber:
         """A hyper-parameter; with `guess` it may turn out to be a slot."""
         guesses = frozenset([name] if guess else ())
+        self.check_name(name)
         return symbols.StandNumber(
-            self.recorder, symbols.Cell(self._input(name, HOST), HOST), guesses
+            self.recorder, Cell(self.recorder.input(name, HOST), HOST), guesses
         )
 
-    def _input(self, name: str, extent: Type) -> Value:
+    def check_name(self, name: Any) -> None:
+        """Raise for names that no rule can have."""
+        if not (isinstance(name, str) and name.isidentifier()) or keyword.iskeyword(name):
+            self.recorder.refuse(
+                f"has a hyper-parameter or a state called {name!r}, which is no name in Python",
+                "give it another name",
+            )
         if name in _TAKEN:
             self.recorder.refuse(
                 f"has a hyper-parameter or a state called {name}, which means something else in "
                 f"rules ({', '.join(_TAKEN)})",
                 "give it another name",
             )
-        return self.recorder.input(name, extent)
+
+    def trap(self, name: str, keywords: str) -> symbols.StandNumber:
+        """A value of **kwargs that nobody may use."""
+        number = self.hyper(name)
+        number.lift_cell.lost = self.recorder.refusal_of(
+            f"reads {name} of **{keywords}", f"name it in the signature: {name}, or {name}=0.0"
+        )
+        return number
 
     def counter(self, offset: int = 0) -> symbols.StandNumber:
         """The step count t, plus a whole number."""
-        return symbols.StandNumber(self.recorder, symbols.Cell(self.recorder.counted(offset), HOST))
+        return symbols.StandNumber(self.recorder, Cell(self.recorder.counted(offset), HOST))
 
-    def group(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def group(self, given: Mapping[str, Any]) -> Group:
         """A param group: its numbers as hyper-parameters, all else as it is."""
         found = Group(self.recorder)
         for name, value in given.items():
@@ -105,7 +157,24 @@ class World:
     def outcome(self) -> dict[str, Raw]:
         """What p, g and the state hold after the run."""
         held = {n: v.raw for n, v in self.state.items_.items() if symbols.is_stand(v)}
-        return {"p": self.p.raw, "g": self.g.raw, **held}
+        return {"p": self.p.raw, "g": self.p.grad.raw, **held}
+
+    def cells(self) -> dict[str, Cell]:
+        """The memory of each tensor of the state."""
+        return {n: v.lift_cell for n, v in self.state.items_.items()
+                if issubclass(type(v), symbols.StandTensor)}  # fmt: skip
+
+    def check(self) -> None:
+        """Raise for what a run has left that no rule can keep."""
+        self.p.refuse_attributes()
+        for name in sorted(self.required & self.state.made.keys()):
+            self.recorder.refuse(
+                f"puts {name} into the state, which it takes as a hyper-parameter",
+                "give one of them another name, or a default if it is state",
+            )
+        for name, cell in self.cells().items():
+            if cell is self.p.lift_cell or cell is self.p.grad.lift_cell:
+                self.recorder.refuse(f"keeps p or its gradient itself as {name}", "keep a clone()")
 
 
 class State(MutableMapping[str, Any]):
@@ -115,6 +184,8 @@ class State(MutableMapping[str, Any]):
         self.world = world
         self.items_: dict[str, Any] = {}
         self.made: dict[str, Made] = {}
+        self.missed: set[str] = set()  # names that the code asked for when they were not there
+        self.counted = False  # the code asked how much there is
         self._settled: frozenset[str] = frozenset()
 
     @contextmanager
@@ -125,14 +196,21 @@ class State(MutableMapping[str, Any]):
         self._settled = frozenset()
 
     def __getitem__(self, name: str) -> Any:
+        self._ask(name)
         return self.items_[name]
+
+    def _ask(self, name: object) -> None:
+        if isinstance(name, str) and name not in self.items_:
+            self.missed.add(name)
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name in self._settled:
             return
+        if name not in ("step", "t"):  # which may count the steps
+            self.world.check_name(name)
         kept = self._kept(name, value)
         if name not in self.items_ and symbols.is_stand(kept):
-            cell: symbols.Cell = kept.lift_cell
+            cell: Cell = kept.lift_cell
             known = Known(cell.extent, issubclass(type(kept), symbols.StandNumber))
             self.made[name] = Made(known, [cell.initial, 0.0, 1.0])
             self._count(name, cell)
@@ -147,28 +225,89 @@ class State(MutableMapping[str, Any]):
         if isinstance(value, bool) or value is None:
             return value
         if isinstance(value, int | float):
-            return symbols.StandNumber(recorder, symbols.Cell(value, HOST))
+            return symbols.StandNumber(recorder, Cell(value, HOST))
         what = f"{value!r}"
         if isinstance(value, torch.Tensor):
             what = f"a tensor of its own, of shape {tuple(value.shape)},"
         recorder.refuse(f"keeps {what} as {name}", "keep tensors like p, and numbers")
 
-    def _count(self, name: str, cell: symbols.Cell) -> None:
+    def _count(self, name: str, cell: Cell) -> None:
         """A number that a counter starts with is t + a whole number."""
         if name in self.world.counts and isinstance(cell.value, int | float):
             cell.value = self.world.recorder.counted(int(cell.value) - 1)
 
     def __delitem__(self, name: str) -> None:
-        self.world.recorder.refuse(f"drops {name} from the state", "keep it")
+        if name not in self.made or name in self.world.held.names:
+            self.world.recorder.refuse(f"drops {name} from the state", "keep it")
+        del self.items_[name], self.made[name]
 
     def __iter__(self) -> Iterator[str]:
+        self.counted = True
         return iter(self.items_)
 
     def __len__(self) -> int:
+        self.counted = True
         return len(self.items_)
 
     def __contains__(self, name: object) -> bool:
+        self._ask(name)
         return name in self.items_
+
+
+class States(MutableMapping[Any, Any]):
+    """An optimizer's state by parameter."""
+
+    def __init__(self, worlds: Sequence[World]) -> None:
+        self._worlds = {world.p: world for world in worlds}
+        self._touched = {p for p, world in self._worlds.items() if world.state.items_}
+        self._given: list[tuple[World, Mapping[str, Any], dict[str, Any]]] = []
+
+    def _world(self, p: Any) -> World:
+        if not issubclass(type(p), symbols.Stand) or p not in self._worlds:
+            recorder = next(iter(self._worlds)).lift_recorder
+            recorder.refuse(
+                f"uses self.state[{p!r}], which is no parameter's", "keep state by parameter"
+            )
+        return self._worlds[p]
+
+    def __getitem__(self, p: Any) -> State:
+        world = self._world(p)
+        self._touched.add(p)
+        return world.state
+
+    def __setitem__(self, p: Any, value: Any) -> None:
+        world = self._world(p)
+        if value is world.state:
+            return
+        lacking = sorted(world.state.items_.keys() - dict(value).keys())
+        if lacking:
+            world.state.__delitem__(lacking[0])
+        self._touched.add(p)
+        world.state.update(value)
+        self._given.append((world, value, dict(value)))
+
+    def __contains__(self, p: object) -> bool:
+        self._world(p)
+        return p in self._touched
+
+    def __delitem__(self, p: Any) -> None:
+        self._world(p).recorder.refuse("drops a parameter's state", "keep it")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._touched)
+
+    def __len__(self) -> int:
+        return len(self._touched)
+
+    def check(self) -> None:
+        """Raise if a dict that was put here was written on its own later."""
+        for world, given, before in self._given:
+            if given is not world.state and any(
+                before.get(name, before) is not value for name, value in given.items()
+            ):
+                world.recorder.refuse(
+                    "writes a dict that it has put into self.state", "write self.state[p][name]"
+                )
 
 
 class Group(dict[str, Any]):
@@ -181,8 +320,15 @@ class Group(dict[str, Any]):
     def put(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.recorder.refuse(f"writes the group's {name}", "keep what changes in the state")
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else self._refuse(name)
+
+    def _refuse(self, *names: Any, **values: Any) -> NoReturn:
+        which = next((f"'s {name}" for name in (*names, *values) if isinstance(name, str)), "")
+        self.recorder.refuse(f"writes the group{which}", "keep what changes in the state")
+
+    __setitem__ = __delitem__ = pop = popitem = clear = __ior__ = _refuse
+    update = _refuse  # pyright: ignore[reportAssignmentType]  # whatever it is called with
 
 
 def is_hyper(value: Any) -> bool:
