@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .found import Found
 from .restore import restored
-from .sweep import Sweep, check_loss
+from .sweep import Sweep, Watched, check_loss
 
 
 def lr_find(
@@ -23,7 +23,8 @@ def lr_find(
     start_lr: object = 1e-7,
     end_lr: object = 10.0,
     num_it: int = 100,
-    stop_div: bool = True,
+    stop_div: bool | float = True,
+    watch: Watched = "smoothed",
     scaler: torch.amp.GradScaler | None = None,
     scheduler: object = None,
     others: Iterable[object] = (),
@@ -32,9 +33,11 @@ def lr_find(
 
     A batch is a tuple (x, y), or several inputs and y last; the loss is `loss_func(model(x), y)`,
     a mean. Tensors are moved to the model's device. `batches` is a loader or list, and is begun
-    anew when it ends before the sweep. Rates are as `Sweep` says, and what is put back, even after
-    an error or Ctrl-C, as `restored` says. The optimizer is used as it stands, its state included.
-    A `scheduler` is put back too but takes no steps. For a step of another kind write the loop:
+    anew when it ends before the sweep. Rates and ends are as `Sweep` says: `stop_div=3` stops at 3
+    times the best smoothed loss, with `watch="raw"` at 3 times the best loss of a batch. What is
+    put back, even after an error or Ctrl-C, is as `restored` says. The optimizer is used as it
+    stands, its state included. A `scheduler` is put back too but takes no steps. For a step of
+    another kind write the loop:
 
         with restored(model, optimizer):
             for lr in sweep:
@@ -53,7 +56,7 @@ def lr_find(
     (True, 0.1)
     """
     _check(batches, loss_func)
-    sweep = Sweep(optimizer, start_lr, end_lr, num_it, stop_div)
+    sweep = Sweep(optimizer, start_lr, end_lr, num_it, stop_div, watch=watch)
     if isinstance(loss_func, nn.Module):
         others = (*others, loss_func)
     with (

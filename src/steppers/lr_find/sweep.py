@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import cast
+from typing import Literal, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from ..spread import spread
 from .found import Found
 
 FEWEST = 6  # steps of a sweep
-DIVERGED = 4.0  # times the best smoothed loss
+DIVERGED = 4.0  # times the best loss
+Watched: TypeAlias = Literal["smoothed", "raw"]
 
 
 class Sweep:
@@ -23,7 +24,9 @@ class Sweep:
     Before step k, from 0, `set_lr()` sets lr to start * (end / start)^(k / num_it). After it
     `record(loss)` says whether that was the last: after num_it steps (fewer than 6 count as 6), at
     a loss that is not finite, and, with `stop_div`, when the smoothed loss has passed 4 times its
-    best. Smoothed is the running mean with weight `beta`, debiased.
+    best. `stop_div` may be another number of times; with `watch="raw"` it is the loss of the batch
+    that is compared with the best of a batch. Smoothed is the running mean with weight `beta`,
+    debiased.
 
     A single `start_lr` or `end_lr` is the last group's; the others keep their ratio to it (of
     `initial_lr`, where a scheduler has left one). Lists and slices give each group its own, and
@@ -33,8 +36,8 @@ class Sweep:
     the same step: run the sweep in each of them. It changes the optimizer's lr and nothing else;
     see `restored`.
 
-    Raises ValueError for rates that are not above 0 or do not rise, KeyError for an optimizer
-    without lr; nothing is set then.
+    Raises ValueError for rates that are not above 0 or do not rise and for a stop_div not above 1,
+    KeyError for an optimizer without lr; nothing is set then.
 
     >>> weight = torch.nn.Parameter(torch.ones(()))
     >>> optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -51,12 +54,15 @@ class Sweep:
         start_lr: object = 1e-7,
         end_lr: object = 10.0,
         num_it: int = 100,
-        stop_div: bool = True,
+        stop_div: bool | float = True,
         *,
+        watch: Watched = "smoothed",
         beta: float = 0.98,
     ) -> None:
         _check(optimizer, num_it, beta)
         self.optimizer, self.stop_div, self.beta = optimizer, stop_div, beta
+        self.watch: Watched = watch
+        self.times = _times(stop_div, watch)
         self.num_it = max(FEWEST, num_it)
         self.starts, self.ends = _ends(optimizer, start_lr, end_lr)
         self.lrs: list[float] = []  # the last group's
@@ -91,19 +97,23 @@ class Sweep:
         old = self.smoothed[-1] if self.smoothed else 0.0
         share = (1 - self.beta) / (1 - self.beta ** len(self.losses))
         self.smoothed.append(old + share * (value - old))
-        self._best = min(self._best, self.smoothed[-1])
+        self._best = min(self._best, self._watched())
         self.why = self._end()
         return bool(self.why)
 
     def _end(self) -> str:
         """Why the sweep is over; empty if it goes on."""
-        last, best = self.smoothed[-1], self._best
+        last, best, times = self._watched(), self._best, self.times
         if not math.isfinite(self.losses[-1]):
             return f"the loss is {self.losses[-1]}"
-        # For a best loss below 0: as far above it as 3 times its size, too.
-        if self.stop_div and last > max(DIVERGED * best, (2 - DIVERGED) * best):
-            return f"the smoothed loss, {last:.4g}, ran far above its best, {best:.4g}"
+        # For a best loss below 0: as far above it as times - 1 times its size, too.
+        if times and last > max(times * best, (2 - times) * best):
+            return f"the {self.watch} loss, {last:.4g}, ran far above its best, {best:.4g}"
         return "all steps are taken" if len(self.losses) >= self.num_it else ""
+
+    def _watched(self) -> float:
+        """The last loss that is compared with the best."""
+        return self.losses[-1] if self.watch == "raw" else self.smoothed[-1]
 
     def __iter__(self) -> Iterator[float]:
         """Set lr and give it, until the sweep is over; `record` each step's loss in between."""
@@ -151,6 +161,24 @@ def _check(optimizer: object, num_it: object, beta: float) -> None:
         raise ValueError(f"num_it must be a whole number of steps from 1 on, got {num_it!r}")
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be in [0, 1), got {beta!r}")
+
+
+def _times(stop_div: object, watch: object) -> float | None:
+    """How many times its best a loss may be; None without such an end."""
+    if watch not in get_args(Watched):
+        raise ValueError(f"watch must be 'smoothed' or 'raw', got {watch!r}")
+    if isinstance(stop_div, bool):
+        return DIVERGED if stop_div else None
+    if not isinstance(stop_div, int | float):
+        raise TypeError(
+            f"stop_div must be True, False or a number of times the best loss, got {stop_div!r}"
+        )
+    if not 1 < stop_div < math.inf:
+        raise ValueError(
+            f"stop_div must be above 1, as a number of times the best loss, got {stop_div!r}; "
+            "False leaves that end out"
+        )
+    return float(stop_div)
 
 
 def check_loss(loss: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -93,7 +94,7 @@ def made(
     and for one in none; TypeError for what is no model and what makes no optimizer.
     """
     _check_makers(model, opt_func)
-    parts = _parts(model, splitter)
+    parts = layer_groups(model, splitter)
     undecayed = set[Tensor]() if wd_bn_bias else {*groups.norms(model), *groups.biases(model)}
     names = {id(p): name for name, p in model.named_parameters()}
     found: list[tuple[int, bool, list[Tensor]]] = []
@@ -114,6 +115,11 @@ def made(
     return layers
 
 
+def bound_rate(opt_func: object, lr: Any) -> Any:
+    """The rate that a partial binds, which would be lost otherwise; else the one given."""
+    return opt_func.keywords.get("lr", lr) if isinstance(opt_func, partial) else lr
+
+
 def _check_makers(model: object, opt_func: object) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"Learner: model must be a torch.nn.Module, got {model!r}")
@@ -124,8 +130,8 @@ def _check_makers(model: object, opt_func: object) -> None:
         )
 
 
-def _parts(model: nn.Module, splitter: Splitter | None) -> list[list[Tensor]]:
-    """The trainable parameters of each layer group."""
+def layer_groups(model: nn.Module, splitter: Splitter | None) -> list[list[Tensor]]:
+    """The trainable parameters of each layer group, each in one and none left out."""
     trainable: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
         raise ValueError(f"{type(model).__name__} has no trainable parameter")

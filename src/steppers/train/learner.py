@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import groups, hypers
 from ..lr_find import Found
+from ..lr_find.sweep import Watched
 from . import fits, loaders, rates, saving
 from .callbacks.bars import Kind
 from .callbacks.defaults import default_callbacks
@@ -32,7 +33,7 @@ from .events import (
     Events,
     listed,
 )
-from .layers import Layers, Splitter, made, taken, thawed
+from .layers import Layers, Splitter, bound_rate, made, taken, thawed
 from .summary import summary
 
 LossFunction = Callable[..., Tensor]
@@ -84,12 +85,13 @@ class Learner(Events):
         loss_func: from outputs and target to a scalar.
         lr: for every group, one a layer group, or a slice (see `spread`).
         cbs: callbacks beside the default ones; one of a default's class takes its place.
-        opt_func: makes the optimizer from parameter groups and `lr=`; or a built optimizer.
+        opt_func: makes the optimizer from parameter groups and `lr=`; or a built optimizer. A
+            partial that binds lr makes that the learner's.
         metrics: functions of (preds, target), or objects with reset, update and compute; a
             mapping gives them names.
         splitter: from the model to layer groups, first layers first: lists of parameters or
             modules. Without one there is one group.
-        wd: weight decay of every fit, where it is given.
+        wd: weight decay of every fit, where it is given; given as lr is.
         wd_bn_bias: decay norms and biases too.
         train_bn: norms in frozen layer groups are trained.
         moms: momentum before, at and after the peak of a cycle.
@@ -109,7 +111,7 @@ class Learner(Events):
         *,
         metrics: Iterable[Any] | Mapping[str, Any] = (),
         splitter: Splitter | None = None,
-        wd: float | None = None,
+        wd: Any = None,
         wd_bn_bias: bool = False,
         train_bn: bool = True,
         moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
@@ -126,7 +128,8 @@ class Learner(Events):
         recorders = (cb for cb in self.cbs if isinstance(cb, Recorder))
         self.recorder = next(recorders, Recorder())  # without one, an empty one
         self.model, self.dls, self.loss_func = model, loaders.checked(dls), loss_func
-        self.lr, self.wd, self.moms, self.train_bn = lr, wd, moms, train_bn
+        self.lr = bound_rate(opt_func, lr)
+        self.wd, self.moms, self.train_bn = wd, moms, train_bn
         self.splitter, self.wd_bn_bias = splitter, wd_bn_bias
         self.opt_func, self.layers = opt_func, None
         self.training, self.epoch, self.n_epochs, self.epochs = False, 0, 0, range(0)
@@ -144,7 +147,7 @@ class Learner(Events):
         n_epochs: int = 1,
         lr: Any = None,
         *,
-        wd: float | None = None,
+        wd: Any = None,
         cbs: Any = (),
         train: bool = True,
         valid: bool = True,
@@ -234,14 +237,19 @@ class Learner(Events):
         fits.fine_tune(self, epochs, base_lr, **options)
 
     def lr_find(
-        self, start_lr: Any = 1e-7, end_lr: Any = 10.0, num_it: int = 100, stop_div: bool = True
+        self,
+        start_lr: Any = 1e-7,
+        end_lr: Any = 10.0,
+        num_it: int = 100,
+        stop_div: bool | float = True,
+        watch: Watched = "smoothed",
     ) -> Found:
         """Train at rising rates; then model, optimizer, data order and learner are as before.
 
         Callbacks that shape the training are in it; those that watch or write (`observes`) are not.
-        Rates, suggestions and errors are those of `steppers.lr_find`.
+        Rates, ends, suggestions and errors are those of `steppers.lr_find`.
         """
-        return rates.lr_find(self, start_lr, end_lr, num_it, stop_div)
+        return rates.lr_find(self, start_lr, end_lr, num_it, stop_div, watch)
 
     # --- frozen layers ---------------------------------------------------------------------------
 
@@ -363,7 +371,7 @@ class Learner(Events):
                 self.layers = made(self.model, make, self.splitter, self.lr, self.wd_bn_bias)
         return self.layers
 
-    def ready(self, lr: Any = None, wd: float | None = None, reset_opt: bool = False) -> None:
+    def ready(self, lr: Any = None, wd: Any = None, reset_opt: bool = False) -> None:
         """Have an optimizer with the rate and the decay that are given, else the learner's."""
         if reset_opt:
             with thawed(self.layers):
@@ -372,7 +380,8 @@ class Learner(Events):
         layers, decay = self.with_opt(), self.wd if wd is None else wd
         values: dict[str, Any] = {"lr": layers.by_group(self.lr if lr is None else lr, "lr")}
         if decay is not None:
-            values["wd"] = [decay * on for on in layers.decays]
+            each = zip(layers.by_group(decay, "wd"), layers.decays, strict=True)
+            values["wd"] = [value * on for value, on in each]
         hypers.put_all(self.opt, values)
 
     def set_modes(self, training: bool) -> None:

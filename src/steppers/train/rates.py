@@ -6,6 +6,7 @@ from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 from ..lr_find import Found, Sweep, restored
+from ..lr_find.sweep import Watched
 from .callbacks.rate_finder import RateFinder
 from .loaders import length
 
@@ -18,13 +19,14 @@ def lr_find(
     start_lr: Any = 1e-7,
     end_lr: Any = 10.0,
     num_it: int = 100,
-    stop_div: bool = True,
+    stop_div: bool | float = True,
+    watch: Watched = "smoothed",
 ) -> Found:
     """The body of `Learner.lr_find`."""
     opt, loader = learn.opt, learn.dls.train
     if not (batches := length(loader)):
         raise ValueError("lr_find: there are no batches to train on")
-    sweep = Sweep(opt, start_lr, end_lr, num_it, stop_div)
+    sweep = Sweep(opt, start_lr, end_lr, num_it, stop_div, watch=watch)
     attributes, cbs = dict(vars(learn)), learn.cbs
     shaping = [cb for cb in cbs if not getattr(cb, "observes", False)]
     parts = [*shaping, learn.loss_func]

@@ -77,7 +77,8 @@ class Checkpoint(Callback):
             learn.first_iter = done
 
     def after_batch(self, learn: Learner) -> None:
-        if learn.training and self.every and (learn.train_iter + 1) % self.every == 0:
+        done = learn.epoch * learn.n_iter + learn.iter + 1
+        if learn.training and self.every and done % self.every == 0:
             self._save(learn, learn.epoch, learn.iter + 1)
 
     def after_round(self, learn: Learner) -> None:
