@@ -41,7 +41,7 @@ crash: $(INSTALLED)
 # Without dependencies, which would replace torch; in a folder of their own, which tests alone see.
 originals: $(INSTALLED)
 	$(BIN)/python -m pip install -q --no-deps --target .originals --upgrade -r tests/originals.txt
-	ORIGINALS=required PYTHONPATH=.originals $(BIN)/python -m pytest -q tests/test_originals.py
+	ORIGINALS=required PYTHONPATH=.originals $(BIN)/python -m pytest -q tests/test_originals*.py
 
 # A failing tutorial or a warning stops the build. It leaves every page and picture in docs/_build.
 docs: $(INSTALLED)
