@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -38,7 +38,8 @@ def sgdw(
     _check_tensors("sgdw", params=params, grads=grads)
     _check_numbers("sgdw", lr=lr, momentum=momentum, weight_decay=weight_decay)
     _check_numbers("sgdw", initial_lr=lr if initial_lr is None else initial_lr)
-    if momentum != 0 and not isinstance(momentum_buffers, list):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+    buffers = cast("object", momentum_buffers)
+    if momentum != 0 and not isinstance(buffers, list):
         raise TypeError("sgdw: momentum_buffers must be a list: new buffers are put into it")
     kept = _kept(lr, initial_lr, weight_decay)
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ class Lookahead(torch.optim.Optimizer):
     def __init__(
         self, base_optimizer: torch.optim.Optimizer, alpha: float = 0.5, k: int = 6
     ) -> None:
-        if not isinstance(base_optimizer, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+        found = cast("object", base_optimizer)
+        if not isinstance(found, torch.optim.Optimizer):
             got = type(base_optimizer).__name__
             raise TypeError(f"Lookahead goes around an optimizer, got {got}; make that one first")
         if isinstance(base_optimizer, Lookahead):
@@ -99,7 +100,8 @@ class Lookahead(torch.optim.Optimizer):
 
         Raises as the optimizer inside does, and then nothing has changed.
         """
-        if not (isinstance(state_dict, dict) and isinstance(state_dict.get("state"), dict)):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+        saved: Any = state_dict
+        if not (isinstance(saved, dict) and isinstance(saved.get("state"), dict)):
             got = type(state_dict).__name__
             raise ValueError(f"Lookahead: a state dict holds 'state' and 'param_groups', got {got}")
         states = {i: dict(each or {}) for i, each in state_dict["state"].items()}

@@ -161,7 +161,8 @@ class OptimizerRegistry:
 
     def _read(self, opt: str) -> tuple[OptimInfo, bool]:
         """What a name stands for, and whether Lookahead goes around it."""
-        name = opt.lower() if isinstance(opt, str) else opt  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+        given: Any = opt
+        name = given.lower() if isinstance(given, str) else given
         wrapped = name not in self._infos and str(name).startswith(PREFIX)
         return self.get_optimizer_info(name[len(PREFIX) :] if wrapped else opt), wrapped
 
