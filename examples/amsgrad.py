@@ -17,6 +17,7 @@ the step alone. eps is 1e-16 as in labml's experiment, and does not matter: no g
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ CHAINS = {
 FIRST_RATE = {"AMSGrad, falling rate": 0.5}
 
 
-def play(steps: int, **more: Any) -> tuple[dict[str, list[float]], steppers.Optimizer]:
+def play(steps: int, **more: Any) -> tuple[dict[str, Any], steppers.Optimizer]:
     """The x at which each optimizer stood before each step."""
     return counterexample.play(steps, CHAINS, rates=FIRST_RATE, **more)
 
 
-def save_picture(path: Path, paths: dict[str, list[float]]) -> None:
+def save_picture(path: Path, paths: dict[str, Sequence[float]]) -> None:
     """By step: x as the band that it swings in during each cycle of 101, and the regret."""
     from matplotlib.figure import Figure
 
@@ -73,7 +74,11 @@ def main(argv: list[str] | None = None) -> None:
     seconds = time.perf_counter() - begin
     save_picture(options.out / "amsgrad.png", paths)
     figures = {
-        name: {"x": path[-1], "average_regret": average_regret(path)[-1], "path": path[::CYCLE]}
+        name: {
+            "x": path[-1],
+            "average_regret": average_regret(path)[-1].item(),
+            "path": path[::CYCLE].tolist(),
+        }
         for name, path in paths.items()
     }
     text = json.dumps({"steps": steps, "path_every": CYCLE, "seconds": seconds} | figures)

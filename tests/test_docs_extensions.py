@@ -88,7 +88,7 @@ def test_a_row_of_the_catalogue():
 def test_the_reference_finds_where_names_are_defined():
     found = loaded("reference").offered("steppers.rules")
     assert "clip_adaptively" in found["steppers.rules.gradients"]
-    assert found["steppers.rules.layerwise"] == ["decayed_direction", "trust_ratio"]
+    assert found["steppers.rules.schedule_decay"] == ["decay_by_schedule", "decay_corrected"]
 
 
 def test_objects_without_a_docstring_of_their_own_take_it_from_the_source():

@@ -40,7 +40,7 @@ def root(fn):
 # fmt: off
 WORDS = {
     "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "square": np.square, "abs": np.abs,
-    "cos": np.cos,
+    "cos": np.cos, "exp": np.exp, "log": np.log,
     "sign": np.sign, "where": np.where, "minimum": np.minimum, "maximum": np.maximum,
     "lerp": lambda a, b, weight: a + weight * (b - a), "total": np.sum, "sum": reduced(np.sum),
     "mean": reduced(np.mean), "norm": root(reduced(np.sum)), "rms": root(reduced(np.mean)),
@@ -93,6 +93,7 @@ def inputs_of(optimizer, p):
 
 MEMBERS = {
     "betas": ("beta1", "beta2"),
+    "nus": ("nu1", "nu2"),
     "eps": ("eps1", "eps2"),
     "etas": ("etaminus", "etaplus"),
     "step_sizes": ("step_size_min", "step_size_max"),
