@@ -6,7 +6,8 @@ Adam with decoupled decay and LAMB, each as fastai's callbacks: lifted, in the c
 the style runs them, as a plain loop over parameters and callbacks, and as one formula written out
 by hand. The ways take turns, `--runs` times, each a few steps on the same parameters; a ratio is
 the median over the turns of two ways' times in one turn. The bars: lifted over the catalogue 1.1,
-the style over the plain loop 1.2. Written to benchmarks/results/lift.json.
+the style over the plain loop 1.2. Written to benchmarks/results/lift.json. Where fastai itself can
+be imported (`make originals`, then PYTHONPATH=.originals) its own optimizer takes turns too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
+
+try:
+    import fastai.optimizer as original
+except ImportError:
+    original = None
 
 import steppers
 from steppers.bench.work import SHAPES, Work
@@ -99,6 +105,11 @@ def made(formula: str, way: str, params):
         return ByHand(params, formula)
     if way == "plain loop":
         return PlainLoop(params, CALLBACKS[formula], **HYPERS, **decay)
+    if way == "fastai" and original is not None:
+        stats = [partial(original.average_grad, dampening=True), original.average_sqr_grad]
+        step = [original.weight_decay, *stats, original.step_stat, original.adam_step]
+        cbs = step if formula == "adam" else [*step[1:-1], original.lamb_step]
+        return original.Optimizer(params, cbs, **HYPERS, **decay)
     if way == "style":
         return fastai.Optimizer(params, CALLBACKS[formula], **HYPERS, **decay)
     if way == "lifted":
@@ -149,11 +160,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     begin = os.getloadavg()
+    theirs = ("fastai",) if original is not None else ()
     results = [
         measured(shapes, formula, ways, options.runs)
         for shapes in options.shapes
         for formula in CALLBACKS
-        for ways in (("lifted", "catalogue"), ("style", "plain loop", "by hand"))
+        for ways in (("lifted", "catalogue"), ("style", "plain loop", "by hand", *theirs))
     ]
     text = {
         "command": f"python benchmarks/lift.py --runs {options.runs} --threads {options.threads}",
