@@ -1,9 +1,15 @@
 """The documentation site: `make docs` builds it, runs every tutorial and draws every picture."""
 
+import importlib
+import pkgutil
 import sys
 from pathlib import Path
 
 import steppers
+
+# autodoc_preserve_defaults writes into the signatures of rules, which classes read as they are made
+for each in pkgutil.walk_packages(steppers.styles.__path__, "steppers.styles."):
+    importlib.import_module(each.name)
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
