@@ -103,11 +103,11 @@ def ranger(
 def sgd_lookahead_late(p, g, s, t, *, lr, k=6, alpha=0.5):
     """timm's: the slow weights are first copied at the first synchronisation."""
     p = p - lr * g
+    slow, copied = slot(s, "slow", p), s.setdefault("copied", 0.0)
     if t % k == 0:
-        slow = s["slow"] if t > k else p
+        slow = slow if copied else p
         p = s["slow"] = slow + alpha * (p - slow)
-    else:
-        slot(s, "slow", p)
+        s["copied"] = 1.0
     return p
 
 

@@ -232,7 +232,8 @@ ROWS = (
     Row("larc", steppers.LARC, systems.larc,
         dict(lr=0.1, weight_decay=0.1, nesterov=True), elementwise=False,
         valley=dict(lr=1e-3), second=dict(lr=1e-3), changed=dict(lr=0.01), errors=(
-        ({"momentum": 0.0, "nesterov": True}, ValueError, "LARC: nesterov=True needs momentum"),)),
+        ({"momentum": 0.0, "nesterov": True}, ValueError, "LARC: nesterov=True needs momentum"),
+        ({"dampening": 0.1}, ValueError, "LARC: nesterov=True needs momentum"))),
     Row("qhadam", steppers.QHAdam, systems.qhadam,
         dict(lr=0.01, weight_decay=0.1, nus=(0.7, 0.8)), valley=dict(lr=5e-2),
         second=dict(decoupled_weight_decay=True), changed=dict(nus=(0.5, 1.0)), errors=(
@@ -241,7 +242,7 @@ ROWS = (
         ({"nus": 0.7}, ValueError, r"QHAdam: nus must be 2 numbers \(nu1, nu2\), got 0.7"))),
     Row("sadam", steppers.SAdam, systems.sadam, dict(lr=0.1, weight_decay=0.1),
         valley=dict(lr=5e-2), changed=dict(softplus_beta=5.0), errors=(*beta_errors("SAdam"),
-        out_of_range("SAdam", "softplus_beta", 0.0, "> 0"))),
+        out_of_range("SAdam", "softplus_beta", 0.0, "in (0, inf)"))),
     Row("sadam rectified", steppers.SAdam, systems.sadam,
         dict(lr=0.1, rectify=True, softplus_beta=2.0, betas=(0.9, 0.99))),
     Row("ranger", steppers.Ranger, systems.ranger,
@@ -252,7 +253,7 @@ ROWS = (
     Row("lookahead", (rules.descend, rules.lookahead), ref.sgd_lookahead,
         dict(lr=0.1, k=3, alpha=0.4), valley=dict(lr=1e-3), changed=dict(k=2)),
     Row("lookahead late", (rules.descend, rules.lookahead_late), systems.sgd_lookahead_late,
-        dict(lr=0.1, k=3, alpha=0.4), valley=dict(lr=1e-3)),
+        dict(lr=0.1, k=3, alpha=0.4), valley=dict(lr=1e-3), changed=dict(k=2)),
     Row("larc behind momentum",
         (rules.heavy_ball, rules.lars_ratio, rules.cap_at_one, rules.scaled_direction,
          rules.descend), systems.larc_behind,

@@ -110,11 +110,15 @@ class Functional:
 
     def _check_options(self, full: Mapping[str, Any]) -> None:
         """Raise for a static option that is not what the chain was made with."""
-        asked = self._recipe.key(full)
-        for option, made, now in zip(self._recipe.options, self._key, asked, strict=True):
-            if made == now or (option in self._recipe.gates and made):  # open: 0 is a value too
+        recipe, key = self._recipe, self._key
+        for i, (option, made, now) in enumerate(
+            zip(recipe.options, key, recipe.key(full), strict=True)
+        ):
+            if made == now or (option in recipe.gates and made):  # open: 0 is a value too
                 continue
-            if option in self._recipe.gates:
+            if option in recipe.gates:
+                if recipe.chain((*key[:i], now, *key[i + 1 :])) == recipe.chain(key):
+                    continue
                 raise ValueError(
                     f"{self._owner}: {option} was 0 when this functional form was made, so its "
                     f"chain has no {option}, got {option}={full[option]!r}; give Functional "

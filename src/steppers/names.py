@@ -39,8 +39,8 @@ RANGES: dict[str, str] = {  # by hyper name; NaN is in none of them
     "max_norm": ">= 0", "trust_clip": "> 0", "ema_decay": "in [0, 1)",
     "warmup_steps": ">= 0", "trust_coefficient": "> 0", "clip_value": ">= 0",
     "clip_factor": ">= 0", "clip_eps": ">= 0", "initial_lr": ">= 0", "total_steps": ">= 0",
-    "d_model": "> 0", "batch_tokens": ">= 0", "trust_coeff": "> 0", "softplus_beta": "> 0",
-    "nu2": "in [0, 1]",
+    "d_model": "> 0", "batch_tokens": ">= 0", "trust_coeff": "> 0", "softplus_beta": "in (0, inf)",
+    "nu2": "in [0, 1]", "max_lr": ">= 0",
 }
 # fmt: on
 ANY = "a number other than NaN"

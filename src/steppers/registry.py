@@ -63,6 +63,8 @@ def get_class(name: str) -> type[Optimizer]:
 
 def preset(name: str) -> dict[str, Any]:
     """What a name of timm's says beside the class: "nadamw" is NAdam with decoupled decay."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # input
+        raise TypeError(f"an optimizer's name is a string like 'AdamW', got {name!r}")
     return dict(PRESETS.get(_plain(name), {}))
 
 

@@ -31,9 +31,9 @@ class LARS(Optimizer):
     The ratio scales the gradient and its decay before the momentum, and is 1 on a zero norm.
     """
 
-    def steps(momentum=0.9, nesterov=False):
-        """No momentum, no buffer. Nesterov's form needs momentum."""
-        moving = speed("LARS", momentum, nesterov)
+    def steps(momentum=0.9, dampening=0.0, nesterov=False):
+        """No momentum, no buffer. Nesterov's form needs momentum without dampening."""
+        moving = speed("LARS", momentum, nesterov, dampening)
         return (lars_ratio, scaled_gradient, *moving, descend)
 
     defaults = dict(
@@ -49,9 +49,9 @@ class LARC(Optimizer):
     lr, which a schedule may so set as for SGD.
     """
 
-    def steps(momentum=0.9, nesterov=False):
-        """No momentum, no buffer. Nesterov's form needs momentum."""
-        moving = speed("LARC", momentum, nesterov)
+    def steps(momentum=0.9, dampening=0.0, nesterov=False):
+        """No momentum, no buffer. Nesterov's form needs momentum without dampening."""
+        moving = speed("LARC", momentum, nesterov, dampening)
         return (lars_ratio, cap_at_lr, scaled_gradient, *moving, descend)
 
     defaults = dict(

@@ -4,7 +4,7 @@ from ..rules import heavy_ball
 from ..rules import nesterov as look_ahead
 
 
-def speed(owner, momentum, nesterov, dampening=0.0):
+def speed(owner, momentum, nesterov, dampening):
     """No momentum, no buffer. Nesterov's form needs momentum without dampening: ValueError."""
     if nesterov and (not momentum or dampening):
         raise ValueError(f"{owner}: nesterov=True needs momentum > 0 and dampening = 0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from numbers import Real
 from typing import Literal, TypeAlias, cast, get_args
 
 import torch
@@ -169,16 +170,17 @@ def _times(stop_div: object, watch: object) -> float | None:
         raise ValueError(f"watch must be 'smoothed' or 'raw', got {watch!r}")
     if isinstance(stop_div, bool):
         return DIVERGED if stop_div else None
-    if not isinstance(stop_div, int | float):
+    if not isinstance(stop_div, Real):  # NumPy's numbers too
         raise TypeError(
             f"stop_div must be True, False or a number of times the best loss, got {stop_div!r}"
         )
-    if not 1 < stop_div < math.inf:
+    times = float(stop_div)
+    if not 1 < times < math.inf:
         raise ValueError(
             f"stop_div must be above 1, as a number of times the best loss, got {stop_div!r}; "
             "False leaves that end out"
         )
-    return float(stop_div)
+    return times
 
 
 def check_loss(loss: object) -> None:

@@ -27,7 +27,7 @@ def lars_ratio(p, g, *, weight_decay=0.0, trust_coefficient=1e-3, eps=1e-8):
 
 def cap_at_lr(ratio, *, lr):
     """The lesser of the ratio and lr in place of their product: LARC as apex and timm have it."""
-    return dict(ratio=minimum(ratio / lr, 1.0))
+    return dict(ratio=where(ratio < lr, ratio / lr, 1.0))  # 0 / 0 of a rate of 0 is not met
 
 
 def cap_at_one(ratio):

@@ -1,6 +1,6 @@
 """Modifiers: rules to add to any chain."""
 
-from ..ops import copy_of_p, lerp, maximum, mean, where, zeros
+from ..ops import copy_of_p, lerp, maximum, mean, where, zero, zeros
 
 
 def cautious(g, u):
@@ -21,13 +21,15 @@ def lookahead(p, slow=copy_of_p, *, t, k=6, alpha=0.5):
     return dict(slow=slow, p=where(t % k == 0, slow, p))
 
 
-def lookahead_late(p, slow=zeros, *, t, k=6, alpha=0.5):
-    """Lookahead whose slow weights are first copied after k steps, which so moves nothing (timm).
+def lookahead_late(p, slow=zeros, copied=zero, *, t, k=6, alpha=0.5):
+    """Lookahead whose slow weights are copied at the first pull, which so moves nothing (timm).
 
-    Last in a chain, as `lookahead`.
+    Last in a chain, as `lookahead`. `copied` is 1 from the first pull on.
     """
-    slow = where(t == k, p, where(t % k == 0, lerp(slow, p, alpha), slow))
-    return dict(slow=slow, p=where(t % k == 0, slow, p))
+    pulled = where(copied > 0, lerp(slow, p, alpha), p)
+    slow = where(t % k == 0, pulled, slow)
+    copied = where(t % k == 0, 1.0, copied)
+    return dict(slow=slow, copied=copied, p=where(t % k == 0, slow, p))
 
 
 def ema(p, average=copy_of_p, *, ema_decay=0.999):

@@ -14,7 +14,7 @@ from ..chain import REQUIRED, Chain, flatten, make_chain, suggest
 from ..program import Programs, build
 from ..rules.gradients import maximise
 from ..tracing import GLOBAL
-from .stated import functions, importable, makes_steps
+from .stated import functions, gates, importable, is_number, makes_steps
 
 Key: TypeAlias = tuple[Any, ...]  # one choice of the static options
 EVERYWHERE = ("maximize", "skip_nonfinite")  # static options of every chain, off by default
@@ -67,15 +67,7 @@ class Recipe:
         self.defaults = {**defaults, **{o: self.options[o] for o in self._own}}
         self.memo: dict[Any, Any] = {}
         self._programs: dict[tuple[Key, int], Programs] = {}
-        self.gates = tuple(o for o in self._own if self._is_gate(o))
-
-    def _is_gate(self, option: str) -> bool:
-        default = self.options[option]
-        if isinstance(default, bool) or not isinstance(default, int | float):
-            return False
-        steps = self._make({**{o: self.options[o] for o in self._own}, option: 1})
-        rules = [rule for ndim in steps.shapes() for rule in steps.at(ndim)["steps"]]
-        return any(option == name for rule in rules for name, _ in rule.keywords)
+        self.gates = gates({o: self.options[o] for o in self._own}, self._make)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what was stated; rules go by their import path, so they need one."""
@@ -225,12 +217,15 @@ class Recipe:
     def _behind(self, gate: str, key: Key) -> tuple[Key, set[str]]:
         """The choice with one gate open, and the slots that exist only then."""
         i = list(self.options).index(gate)
-        opened = (*key[:i], True, *key[i + 1 :])
+        shut, opened = (*key[:i], False, *key[i + 1 :]), (*key[:i], True, *key[i + 1 :])
+        return opened, self._slots_if(opened) - self._slots_if(shut)
+
+    def _slots_if(self, key: Key) -> set[str]:
+        """The slots of a choice of options, none where these do not go together."""
         try:
-            without = self.slots((*key[:i], False, *key[i + 1 :]))
-        except ValueError:  # the other options need the gate open
-            without = set[str]()
-        return opened, self.slots(opened) - without
+            return self.slots(key)
+        except ValueError:
+            return set()
 
     # --- hyper-parameters -----------------------------------------------------------------------
 
@@ -364,7 +359,7 @@ class Recipe:
         where, kept = self.places(key), self.kept(key)
         stated = names.places(self.ranges, self.defaults)
         also = {n: place for n, place in stated.items() if n not in where
-                and _is_number(self.defaults.get(place[0]))}  # fmt: skip
+                and is_number(self.defaults.get(place[0]))}  # fmt: skip
         ranges = {n: text for n, text in self.ranges.items() if n not in kept}
         names.check(owner, group, {**where, **also}, ranges, mixed)
 
@@ -380,10 +375,6 @@ def _is_open(gate: Any) -> bool:
         return bool(gate)
     except RuntimeError:
         return True
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> float:

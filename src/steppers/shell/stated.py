@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import pickle
 import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from ..chain import ByShape, Rule
+from ..chain import ByShape, Chain, Rule
 
 
 def makes_steps(steps: Any) -> bool:
@@ -20,6 +22,34 @@ def makes_steps(steps: Any) -> bool:
         return True
     args = inspect.signature(steps).parameters.values()
     return not any(a.default is a.empty or hasattr(a.default, "hyper") for a in args)
+
+
+def gates(
+    options: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Chain]
+) -> tuple[str, ...]:
+    """The options that are hyper-parameters too: numbers that a rule reads once they are not 0.
+
+    That rule may stand behind another gate, as dampening's behind momentum; so all are tried open
+    together as well, where they go together.
+    """
+    numbers = {o: 1 for o, value in options.items() if is_number(value)}
+    read = {option: _hypers(make({**options, option: 1})) for option in numbers}
+    together = set[str]()
+    if len(numbers) > 1:
+        with suppress(TypeError, ValueError):
+            together = _hypers(make({**options, **numbers}))
+    return tuple(option for option in numbers if option in read[option] | together)
+
+
+def is_number(value: Any) -> bool:
+    """True for an int or a float, a bool not counted."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _hypers(chain: Chain) -> set[str]:
+    """What the rules of a step have as keywords."""
+    rules = [rule for ndim in chain.shapes() for rule in chain.at(ndim)["steps"]]
+    return {name for rule in rules for name, _ in rule.keywords}
 
 
 def functions(steps: Any) -> list[Any]:

@@ -68,7 +68,7 @@ class RAdam(Optimizer):
         averages = average_grad, average_square
         return (decayed(decouple_wd), *averages, direction, rectification, rectified, descend)
 
-    ranges = dict(softplus_beta=">= 0")
+    ranges = dict(softplus_beta="in [0, inf)")
     defaults = dict(lr=1e-3, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.0, softplus_beta=0.0)
 
 
