@@ -151,7 +151,7 @@ def test_rates_smoothed_losses_and_rows_are_recorded():
     assert rec.values[1] == pytest.approx([wanted[7], 3.25, 3.25], rel=1e-5)
     assert learn.final_record == rec.values[1]
     assert [row[0] for row in learn.logged] == [0, 1] and learn.logged[1][1:4] == rec.values[1]
-    assert learn.logged[0][4] == "0:00"
+    assert learn.logged[0][4] == "00:00"
 
 
 def test_a_new_fit_begins_empty():
@@ -352,7 +352,7 @@ def test_rows_go_to_a_file_and_to_the_logger_each_on_the_disk_at_once(tmp_path):
     rows = rows_of(tmp_path / "history.csv")
     assert rows[0] == learn.recorder.metric_names and seen == [2, 3]
     for row, logged, values in zip(rows[1:], learn.logged, learn.recorder.values, strict=True):
-        assert [float(cell) for cell in row[1:4]] == values and row[4] == "0:00"
+        assert [float(cell) for cell in row[1:4]] == values and row[4] == "00:00"
         assert [row[0], row[4]] == [str(logged[0]), logged[4]]
     assert learn.logger is logger
     log = learn.csv_logger.read_log()

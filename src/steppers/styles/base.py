@@ -22,6 +22,7 @@ from .groups import (
     check_key,
     check_value,
     hypers_of,
+    listed,
     replace_params,
     set_hypers,
 )
@@ -293,10 +294,11 @@ def _shared_out(
 ) -> dict[str, Any]:
     """The defaults as single values; lists and slices go to the groups, one value each."""
     shared: dict[str, Any] = {}
-    for name, value in defaults.items():
-        several = isinstance(value, list | slice) or getattr(value, "ndim", 0) == 1
-        several = several or (isinstance(value, tuple) and name not in names.TUPLES)
-        if not several:
+    for name, given in defaults.items():
+        value = listed(given)
+        several = isinstance(value, Sequence | slice) or getattr(value, "ndim", 0) == 1
+        pair = isinstance(value, tuple) and name in names.TUPLES
+        if not several or pair or isinstance(value, str | bytes):
             shared[name] = value
             continue
         values = spread(value, len(groups), f"{owner}: {name}")

@@ -123,8 +123,9 @@ class GroupHypers(HypersView):
             return
         if self._known is not None and name not in self._group:
             check_name(self._owner, name, self._known | set(self))
-        check_value(self._owner, name, value, ranges=self._ranges)
         present = self._group.get(name)
+        single = isinstance(present, int | float)
+        check_value(self._owner, name, value, ranges=self._ranges, single=single)
         if isinstance(present, tuple) and name in names.TUPLES:
             places = names.places(names.TUPLES[name][: len(present)], {name: present})
             names.check(self._owner, {name: value}, places)
@@ -142,7 +143,8 @@ def set_hypers(owner: str, views: Sequence[HypersView], values: Mapping[str, Any
     Everything is checked before any group changes. A tuple is one value for a hyper that is one.
     """
     shared: dict[str, list[object]] = {}
-    for name, value in values.items():
+    for name, given in values.items():
+        value = listed(given)
         single = isinstance(value, tuple) and isinstance(views[0].get(name), tuple)
         shared[name] = spread([value] if single else value, len(views), f"{owner}: {name}")
         for view, each in zip(views, shared[name], strict=True):
@@ -150,6 +152,11 @@ def set_hypers(owner: str, views: Sequence[HypersView], values: Mapping[str, Any
     for name, each_value in shared.items():
         for view, value in zip(views, each_value, strict=True):
             view[name] = value
+
+
+def listed(value: object) -> Any:
+    """An iterator's values as a list, which can be counted; anything else as it is."""
+    return list(cast("Iterator[object]", value)) if isinstance(value, Iterator) else value
 
 
 def hypers_of(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,16 +193,20 @@ def check_value(
     value: object,
     meaning: str | None = None,
     ranges: Mapping[str, str] = names.RANGES,
+    single: bool = False,
 ) -> None:
     """Raise ValueError for a number out of its hyper-parameter's range, TypeError for no number.
 
-    Names without a range may hold anything, and torch's pairs (eps, betas) are not looked into.
-    `meaning` is the name that the range goes by, where that is another.
+    Names without a range may hold anything, and torch's pairs (eps, betas) are not looked into,
+    unless the hyper-parameter is known to be a `single` number. `meaning` is the name that the
+    range goes by, where that is another.
     """
     long = meaning or _MEANINGS.get(name) or next(iter(names.SHORT.get(name, (name,))))
     pair = isinstance(value, tuple | list) and long in names.TUPLES
-    if long not in ranges or pair or value is required:
+    if long not in ranges or value is required or (pair and not single):
         return
+    if single and value is None:
+        raise TypeError(f"{owner}: {name} must be a number, got None")
     try:
         names.check(owner, {long: names.plain(value)}, {long: (long, None)}, ranges)
     except ValueError:

@@ -122,7 +122,8 @@ class WrappedHypers(HypersView):
         """Raise KeyError for a name that the optimizer does not have, ValueError for a value."""
         torchs, _, i = self._wrapper.torch_name(name).partition("__")
         meaning = names.TUPLES[torchs][int(i)] if i and torchs in names.TUPLES else torchs
-        check_value(type(self._wrapper).__name__, name, value, meaning)
+        single = isinstance(self[name], int | float)
+        check_value(type(self._wrapper).__name__, name, value, meaning, single=single)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"a hyper-parameter of a torch optimizer cannot be deleted, got {name!r}")

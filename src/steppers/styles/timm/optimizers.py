@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...catalogue.speed import speed
@@ -51,6 +52,10 @@ class SGDW(Optimizer):
         lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, caution=False,
         corrected_weight_decay=False,
     )  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load torch's format; timm's own has the top of the rate as `max_lr_snapshot`."""
+        super().load_state_dict(_changed(state_dict, _with_top))
 
 
 # --- LAMB --------------------------------------------------------------------------------------
@@ -141,10 +146,13 @@ class Lamb(Optimizer):
             decoupled_decay, corrected_weight_decay, **more,
         )  # fmt: skip
 
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's format; groups hold their count as `step` too, where timm's class reads it."""
+        return _changed(super().state_dict(), _with_step)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load torch's format; timm's own has the count of a group in its key `step`."""
-        counted = _counted(state_dict)
-        super().load_state_dict({**state_dict, **counted} if counted else state_dict)
+        super().load_state_dict(_changed(state_dict, _with_count, _with_top))
 
     def _run(self, which: str, counting: bool, within: Any = None) -> None:
         """Count also where a kept scalar does not: at lr 0, undebiased, without any gradient."""
@@ -155,23 +163,41 @@ class Lamb(Optimizer):
                 group["group_step"] = old + 1
 
 
-def _counted(saved: Any) -> dict[str, Any]:
-    """Saved groups with their counts: timm's, else that of the parameter that took most steps.
-
-    Nothing for what has not the form of a state dict: the optimizer refuses it.
-    """
-    try:
-        return {
-            "param_groups": [_with_count(group, saved["state"]) for group in saved["param_groups"]]
-        }
-    except (AttributeError, KeyError, TypeError):
-        return {}
+def _with_step(group: dict[str, Any], states: dict[Any, Any]) -> dict[str, Any]:
+    return {**group, "step": group["group_step"]} if "group_step" in group else group
 
 
 def _with_count(group: dict[str, Any], states: dict[Any, Any]) -> dict[str, Any]:
+    """The count under our name: timm's, ours, else that of the parameter that took most steps."""
     taken = [(states.get(i) or {}).get("step", 0) for i in group["params"]]
-    count = group.get("step", max(map(float, taken), default=0.0))
-    return {"group_step": float(count), **{n: v for n, v in group.items() if n != "step"}}
+    count = group.get("group_step", max(map(float, taken), default=0.0))
+    rest = {name: value for name, value in group.items() if name != "step"}
+    found = {**rest, "group_step": float(group.get("step", count))}  # timm's goes on in `step`
+    if "max_grad_norm" in found and found["max_grad_norm"] is None:  # timm's word for no clip
+        found["max_grad_norm"] = 0.0
+    return found
+
+
+# --- checkpoints of timm's ----------------------------------------------------------------------
+
+
+def _changed(saved: Any, *changes: Callable[..., dict[str, Any]]) -> Any:
+    """A state dict with changed groups; what has not the form of one stays, to be refused."""
+    try:
+        groups, states = saved["param_groups"], saved["state"]
+        for change in changes:
+            groups = [change(group, states) for group in groups]
+        return {**saved, "param_groups": groups}
+    except (AttributeError, KeyError, TypeError):
+        return saved
+
+
+def _with_top(group: dict[str, Any], states: dict[Any, Any]) -> dict[str, Any]:
+    """The top of a rate that decay is corrected by; a scheduler's notes say more than timm's."""
+    noted = "initial_lr" in group or "max_lr" in group
+    if noted or not group.get("corrected_weight_decay") or "max_lr_snapshot" not in group:
+        return group
+    return {**group, "initial_lr": max(float(group["max_lr_snapshot"]), float(group["lr"]))}
 
 
 # --- LARS --------------------------------------------------------------------------------------

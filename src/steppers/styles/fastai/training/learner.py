@@ -339,21 +339,23 @@ class Learner(Hub, Trainer):  # pyright: ignore[reportIncompatibleMethodOverride
         inner: bool = False,
         reorder: bool = True,
         cbs: Any = None,
+        **gathering: Any,
     ) -> tuple[Any, ...]:
         """Outputs and targets over a loader, in its order, on the CPU; None for no targets.
 
         Inputs come before them, decoded outputs and each item's loss after them, if asked for.
         Outputs go through `act`, else through the loss function's `activation` if it has one.
-        `reorder` has no effect: our loaders do not sort.
+        `reorder` has no effect: our loaders do not sort. Further options are GatherPredsCallback's.
         """
-        gather = GatherPredsCallback(with_input, with_loss)
+        gather = GatherPredsCallback(with_input, with_loss, **gathering)
         unreduced = loss_not_reduced(self) if with_loss else nullcontext()
         with self.no_logging(), self.no_mbar(), unreduced:
             self._evaluate(ds_idx, dl, [gather, *in_list(cbs)], inner)
         parts, at = gather.all_tensors(), int(with_input)
         act = act or getattr(self.loss_func, "activation", None)
-        parts[at] = parts[at] if act is None else act(parts[at])
-        if with_decoded:
+        if parts[at] is not None and act is not None:
+            parts[at] = act(parts[at])
+        if with_decoded and parts[at] is not None:
             decodes = getattr(self.loss_func, "decodes", None)
             parts.insert(at + 2, parts[at] if decodes is None else decodes(parts[at]))
         return tuple(parts)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ....lr_find.found import SUGGESTIONS, Found
 from ....train.callbacks import pictures
-from ....train.callbacks.growing_table import clock
 from .callback import Callback
 from .metrics import AvgLoss, AvgSmoothLoss, Metric
 
@@ -60,11 +59,11 @@ class Recorder(Callback):
         self.metric_names = ["epoch", *self._columns(), *(["time"] if self.add_time else [])]
 
     def _columns(self) -> list[str]:
-        train = ["loss", *(m.name for m in self.metrics if self.train_metrics)]
-        valid = [m.name for m in self._of_valid()] if self.dls.valid is not None else []
+        own = [m.name for m in self.metrics]
+        valid = ["loss", *own] if self.valid_metrics and self.dls.valid is not None else []
+        train = ["loss", *(own if self.train_metrics else ())]
         both = self.train_metrics and bool(valid)
-        named = [f"valid_{name}" if both or name == "loss" else name for name in valid]
-        return [*(f"train_{name}" if both or name == "loss" else name for name in train), *named]
+        return [*_of_pass("train", train, both), *_of_pass("valid", valid, both)]
 
     def before_epoch(self) -> None:
         self.cancel_train = self.cancel_valid = False
@@ -106,7 +105,7 @@ class Recorder(Callback):
             return
         self.values.append(self.learn.final_record)
         if self.add_time:
-            self.log.append(clock(time.perf_counter() - self.start_epoch))
+            self.log.append(minutes(time.perf_counter() - self.start_epoch))
         self.logger(self.log)
         self.iters.append(self.smooth_loss.count)
 
@@ -168,6 +167,11 @@ class Recorder(Callback):
         return pictures.series({name: self.hps[name] for name in names})
 
 
+def _of_pass(part: str, columns: list[str], every: bool) -> list[str]:
+    """Names of a pass's columns: its loss, which is the first, says of which pass it is."""
+    return [f"{part}_{name}" if every or not i else name for i, name in enumerate(columns)]
+
+
 def fitting(learn: Any) -> bool:
     """Whether a fit runs: a validation by itself has before_fit and after_fit too."""
     return "fit" in learn.running
@@ -176,3 +180,15 @@ def fitting(learn: Any) -> bool:
 def number(value: Any) -> Any:
     """A tensor of one element as a number, anything else as it is."""
     return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
+def minutes(seconds: float) -> str:
+    """A duration as fastai writes it: 00:07, and 1:00:07 from an hour on.
+
+    >>> minutes(7.4), minutes(3607)
+    ('00:07', '1:00:07')
+    """
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    clock = f"{rest // 60:02d}:{rest % 60:02d}"
+    return f"{hours}:{clock}" if hours else clock

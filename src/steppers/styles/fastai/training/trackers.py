@@ -57,7 +57,7 @@ class TrackerCallback(Callback):
         self.comp: Comparison = comp or (operator.lt if less else operator.gt)
         self.monitor, self.reset_on_fit = monitor, reset_on_fit
         self.falls = bool(self.comp(0.0, 1.0))  # the less the better
-        self.min_delta = -abs(min_delta) if self.falls else abs(min_delta)
+        self.min_delta = -min_delta if self.falls else min_delta
         self.best: Any = None
         self.new_best, self.idx = False, 0
 
