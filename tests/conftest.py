@@ -4,6 +4,7 @@
 """
 
 import importlib.abc
+import re
 import signal
 import sys
 
@@ -15,6 +16,8 @@ torch.set_num_threads(1)
 # A shell tells what it starts in the background to ignore Ctrl-C, and that is inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6}")
 
 # Files whose every test is about what a package makes
 FILES = (("triton", "test_fused_triton"), ("llvmlite", "test_fused_prelude"))
@@ -60,6 +63,8 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(config, items):
     blocked = config.getoption("--without")
     for item in items:
+        if ADDRESS.search(item.nodeid):  # two processes would not collect the same tests
+            raise pytest.UsageError(f"{item.nodeid}: a test's name holds an address; give it ids=")
         for package in sorted({*wanted(item)} & {*blocked}):
             item.add_marker(pytest.mark.skip(reason=f"needs {package}, which is blocked"))
 

@@ -133,7 +133,7 @@ PREDICTIONS = [
 # fmt: on
 
 
-@pytest.mark.parametrize("options", PREDICTIONS, ids=str)
+@pytest.mark.parametrize("options", PREDICTIONS, ids=lambda given: " ".join(given) or "plain")
 def test_predictions_are_fastais(options, monkeypatch):
     monkeypatch.setattr(Batches, "new", lambda self, **_: self, raising=False)
     monkeypatch.setattr(Batches, "drop_last", False, raising=False)
