@@ -26,7 +26,7 @@ class Seen:
     @property
     def trainer(self) -> Any:
         """Our Learner."""
-        raise NotImplementedError
+        raise NotImplementedError  # of those who mix this in: their own, or the callback's learner
 
     # --- the batch -------------------------------------------------------------------------------
 
