@@ -163,10 +163,10 @@ class Stat:
     _defaults = {}
 
     def init_state(self, p):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract, as in the original form
 
     def update(self, p, state, **kwargs):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract, as in the original form
 
 
 class AverageGrad(Stat):
@@ -389,10 +389,10 @@ class GenericAdaptive(torch.optim.Optimizer):
         super().__init__(params, {**defaults, "lr": lr, "betas": betas, "eps": eps})
 
     def init_state(self, state, group, param):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract, as in the original form
 
     def step_param(self, state, group, grad, param):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract, as in the original form
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -117,6 +117,11 @@ def debias(mom: float, damp: float, step: int) -> float:
     return damp * (step if mom == 1 else (1 - mom**step) / (1 - mom))
 
 
+def debiased_root(sqr_avg: Tensor, sqr_mom: float, step: int) -> Tensor:
+    """The root of a dampened average of squares, debiased; a new tensor."""
+    return (sqr_avg / debias(sqr_mom, 1 - sqr_mom, step)).sqrt_()
+
+
 @bringing(trust_coeff=0.02, wd=0.0, eps=1e-8)
 def larc_layer_lr(
     p: Tensor,
@@ -179,7 +184,7 @@ def adam_step(
     **_: Any,
 ) -> Tensor:
     """Adam on dampened averages, eps outside the root (Kingma & Ba 2014, arXiv:1412.6980)."""
-    root = (sqr_avg / debias(sqr_mom, 1 - sqr_mom, step)).sqrt_().add_(eps)
+    root = debiased_root(sqr_avg, sqr_mom, step).add_(eps)
     p.detach().addcdiv_(grad_avg, root, value=-lr / debias(mom, 1 - mom, step))
     return p
 
@@ -202,14 +207,14 @@ def radam_step(
 
     A `beta` other than 0 puts a softplus over the denominator (SAdam, arXiv:1908.00700).
     """
-    mean_lr, unbias = lr / debias(mom, 1 - mom, step), debias(sqr_mom, 1 - sqr_mom, step)
+    mean_lr = lr / debias(mom, 1 - mom, step)
     r_inf = 2 / (1 - sqr_mom) - 1
     r = r_inf - 2 * step * sqr_mom**step / (1 - sqr_mom**step)
     if r <= 5:
         p.detach().add_(grad_avg, alpha=-mean_lr)
         return p
     rect = ((r - 4) * (r - 2) * r_inf / ((r_inf - 4) * (r_inf - 2) * r)) ** 0.5
-    root = (sqr_avg / unbias).sqrt_().add_(eps)
+    root = debiased_root(sqr_avg, sqr_mom, step).add_(eps)
     root = softplus(root, beta) if beta else root
     p.detach().addcdiv_(grad_avg, root, value=-mean_lr * rect)
     return p
@@ -263,7 +268,7 @@ def lamb_step(
 
     Decay is a callback of its own and not in the ratio, which is 1 where a norm is 0.
     """
-    root = (sqr_avg / debias(sqr_mom, 1 - sqr_mom, step)).sqrt_().add_(eps)
+    root = debiased_root(sqr_avg, sqr_mom, step).add_(eps)
     direction = grad_avg / debias(mom, 1 - mom, step) / root
     p_size, size = p.detach().pow(2).mean().sqrt(), direction.pow(2).mean().sqrt()
     ratio = torch.where((p_size > 0) & (size > 0), (p_size / size).clamp(max=10.0), 1.0)

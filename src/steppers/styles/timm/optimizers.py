@@ -7,25 +7,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import inf
 from typing import Any
 
 from ...catalogue.speed import speed
-from ...ops import global_norm, maximum, norm, sqrt, where, zeros
+from ...ops import global_norm, maximum, sqrt, where, zeros
 from ...optimizer import Optimizer
 from ...rules import (
     adam,
     average_grad,
     average_square,
     cap_at_lr,
-    cap_at_one,
     cautious,
     decay,
     decay_corrected,
     decayed_direction,
     descend,
     lars_ratio,
-    scaled_direction,
     scaled_gradient,
+    trust_ratio,
 )
 
 
@@ -86,15 +87,9 @@ def adam_biased(exp_avg, second, *, eps=1e-6):
     return dict(u=exp_avg / (sqrt(second) + eps))
 
 
-def lamb_ratio(p, u):
-    """The norm of p over that of u; 1 where a norm is 0."""
-    p_norm, u_norm = norm(p), norm(u)
-    return dict(ratio=where((p_norm > 0) & (u_norm > 0), p_norm / u_norm, 1.0))
-
-
-def scaled_if_decayed(u, ratio, *, weight_decay=0.0):
-    """The direction times the ratio; what does not decay keeps its own."""
-    return dict(u=where(weight_decay > 0, ratio, 1.0) * u)
+def trusted_if_decayed(p, u, *, weight_decay=0.0, cap=inf):
+    """`trust_ratio`; what does not decay keeps its direction."""
+    return dict(u=where(weight_decay > 0, trust_ratio(p, u, trust_clip=cap)["u"], u))
 
 
 class Lamb(Optimizer):
@@ -112,6 +107,7 @@ class Lamb(Optimizer):
     ):  # fmt: skip
         """Each option is another rule."""
         apart = decay_corrected if corrected_weight_decay else decay
+        cap = 1.0 if trust_clip else inf
         return (
             *((clip_to_norm,) if max_grad_norm else ()),
             *((apart,) if decoupled_decay else ()),
@@ -120,9 +116,9 @@ class Lamb(Optimizer):
             *((count_in_group, adam_of_group) if bias_correction else (adam_biased,)),
             *((cautious,) if caution else ()),
             *(() if decoupled_decay else (decayed_direction,)),
-            lamb_ratio,
-            *((cap_at_one,) if trust_clip else ()),
-            scaled_direction if always_adapt else scaled_if_decayed,
+            partial(trust_ratio, trust_clip=cap)
+            if always_adapt
+            else partial(trusted_if_decayed, cap=cap),
             descend,
         )
 
